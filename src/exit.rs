@@ -1,0 +1,85 @@
+//! Exit codes, all of them, in one table.
+
+use std::fmt;
+
+use crate::supervisor::Status;
+
+/// The way in which we end, and with it our exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// 0: a stop in which everything ended in time, or the last epoch ended with 0.
+    Clean,
+    /// 1: a stop in which something had to be killed.
+    Killed,
+    /// 2: bad usage.
+    Usage,
+    /// N or 128 + signal: an epoch ended unexpectedly with this status.
+    Epoch(Status),
+    /// 125: our own failure.
+    Failure,
+    /// 126: the target of epoch 0 exists and cannot be executed.
+    CannotExecute,
+    /// 127: the target of epoch 0 does not exist.
+    NotFound,
+    /// 130: the newest epoch ended by the SIGINT of its terminal (128 + 2).
+    Interrupted,
+}
+
+impl Exit {
+    /// The number that the kernel, Docker and kubelet are told.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Killed => 1,
+            Self::Usage => 2,
+            Self::Epoch(status) => status.code(),
+            Self::Failure => 125,
+            Self::CannotExecute => 126,
+            Self::NotFound => 127,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Whether nothing went wrong, by which the log chooses its level.
+    pub fn is_clean(self) -> bool {
+        match self {
+            Self::Clean | Self::Interrupted => true,
+            Self::Killed
+            | Self::Usage
+            | Self::Epoch(_)
+            | Self::Failure
+            | Self::CannotExecute
+            | Self::NotFound => false,
+        }
+    }
+}
+
+/// A target may use 2 and 125 to 127 itself; these words tell them apart.
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => f.write_str("everything has ended"),
+            Self::Killed => f.write_str("something had to be killed"),
+            Self::Usage => f.write_str("bad usage"),
+            Self::Epoch(status) => write!(f, "an epoch {status}"),
+            Self::Failure => f.write_str("a failure of the restarter itself"),
+            Self::CannotExecute => f.write_str("the target cannot be executed"),
+            Self::NotFound => f.write_str("the target does not exist"),
+            Self::Interrupted => f.write_str("interrupted from the terminal"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Signal;
+
+    #[test]
+    fn an_epoch_passes_its_status_on_as_a_shell_would() {
+        assert_eq!(Exit::Epoch(Status::Exited(3)).code(), 3);
+        assert_eq!(Exit::Epoch(Status::Signaled(Signal::KILL)).code(), 137);
+        let last = Signal::all().last().expect("there are signals");
+        assert_eq!(Exit::Epoch(Status::Signaled(last)).code(), 192);
+    }
+}

@@ -1,0 +1,224 @@
+//! The way out: from the first word of a stop to the exit code.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Action, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, What};
+use crate::exit::Exit;
+use crate::signal::Signal;
+
+/// How long we wait for what has been sent SIGKILL.
+const KILL_WAIT: Duration = Duration::from_secs(2);
+
+/// The kernel says nothing when it hands us an orphan whose parent was not our own child, so
+/// during a stop, and only then, we look for such orphans this often.
+const ORPHAN_LOOK: Duration = Duration::from_millis(100);
+/// Ends of children make us look for orphans sooner, but not more often than this: with
+/// thousands of them each look is long.
+const ORPHAN_LOOK_AFTER_END: Duration = Duration::from_millis(10);
+
+/// What brought us here; it decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    /// Somebody asked us to stop, or nobody served any more.
+    Stopped,
+    /// The last epoch ended with 0; what becomes of its orphans changes nothing.
+    LastEpochEnded,
+    /// The terminal interrupted the newest epoch.
+    Interrupted,
+    /// An epoch ended in a way that it should not have.
+    Unexpected(Status),
+    /// There never was an epoch.
+    CannotStart(Exit),
+}
+
+impl Outcome {
+    fn exit(self, killed: bool) -> Exit {
+        match self {
+            Self::Stopped | Self::Interrupted if killed => Exit::Killed,
+            Self::Stopped | Self::LastEpochEnded => Exit::Clean,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Unexpected(status) => Exit::Epoch(status),
+            Self::CannotStart(exit) => exit,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ending {
+    outcome: Outcome,
+    /// `--term-wait` was not enough.
+    killed: bool,
+    /// When we stop waiting.
+    pub(super) deadline: Moment,
+    /// When we look for orphans again.
+    next_look: Moment,
+    last_look: Moment,
+    /// The orphans that have had this phase's signal. They are our children and leave this set
+    /// when they are reaped, so none of these numbers can be a stranger's.
+    told: BTreeSet<Pid>,
+    /// The groups that have had it. A group's number is not given away while it has a member,
+    /// and an orphan that shows it is one.
+    groups: BTreeSet<Pid>,
+}
+
+impl Ending {
+    fn new(outcome: Outcome, now: Moment, deadline: Moment) -> Self {
+        Self {
+            outcome,
+            killed: false,
+            deadline,
+            next_look: now + ORPHAN_LOOK,
+            last_look: now,
+            told: BTreeSet::new(),
+            groups: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Moment {
+        self.deadline.min(self.next_look)
+    }
+}
+
+impl Supervisor {
+    pub(super) fn stop_asked(&mut self, now: Moment, signal: Signal) {
+        match &self.phase {
+            Phase::Serving => self.stop(now, StopReason::Signal(signal), Outcome::Stopped),
+            Phase::Stopping(ending) | Phase::Killing(ending) => {
+                let left = ending.deadline - now;
+                self.say(What::AlreadyStopping { signal, left });
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    /// Asks everything to end, once.
+    pub(super) fn stop(&mut self, now: Moment, reason: StopReason, outcome: Outcome) {
+        assert_eq!(self.phase, Phase::Serving, "a stop begins once");
+        let term_wait = self.policy.term_wait;
+        let epochs = self.epochs.len();
+        self.say(What::Stopping { reason, epochs, term_wait });
+        self.restart = None;
+        let mut ending = Ending::new(outcome, now, now + term_wait);
+        for index in 0..epochs {
+            let group = self.epochs[index].leader;
+            let signal = self.policy.stop_signal;
+            self.act(Action::SignalGroup { group, signal });
+            // A stopped process acts on nothing but SIGKILL until it goes on.
+            self.act(Action::SignalGroup { group, signal: Signal::CONT });
+            ending.groups.insert(group);
+        }
+        self.phase = Phase::Stopping(ending);
+        self.act(Action::ListOrphans);
+    }
+
+    /// Kills everything; what is in the group of an epoch that has just ended included, before
+    /// it is reaped, while the group's number is still its own.
+    pub(super) fn kill(&mut self, now: Moment, outcome: Outcome, ended: Option<usize>) {
+        self.restart = None;
+        for index in 0..self.epochs.len() {
+            let group = self.epochs[index].leader;
+            self.act(Action::SignalGroup { group, signal: Signal::KILL });
+        }
+        if let Some(index) = ended {
+            let pid = self.epochs.remove(index).leader;
+            self.act(Action::Reap { pid });
+        }
+        self.phase = Phase::Killing(Ending::new(outcome, now, now + KILL_WAIT));
+        self.act(Action::ListOrphans);
+    }
+
+    /// Sends the phase's signal to those orphans that have not had it.
+    pub(super) fn orphans(&mut self, orphans: &[Orphan]) {
+        let stop_signal = self.policy.stop_signal;
+        let (ending, signal) = match &mut self.phase {
+            Phase::Stopping(ending) => (ending, stop_signal),
+            Phase::Killing(ending) => (ending, Signal::KILL),
+            Phase::Serving | Phase::Ended => return,
+        };
+        for &Orphan { pid, group } in orphans {
+            if ending.groups.contains(&group) || !ending.told.insert(pid) {
+                continue;
+            }
+            self.actions.push_back(Action::SignalChild { pid, signal });
+            if signal != Signal::KILL {
+                self.actions.push_back(Action::SignalChild { pid, signal: Signal::CONT });
+            }
+        }
+    }
+
+    pub(super) fn orphan_ended(&mut self, now: Moment, pid: Pid) {
+        self.act(Action::Reap { pid });
+        match &mut self.phase {
+            Phase::Stopping(ending) | Phase::Killing(ending) => {
+                ending.told.remove(&pid);
+                self.look_for_orphans(now);
+            }
+            Phase::Serving | Phase::Ended => {}
+        }
+    }
+
+    /// A child has ended, and the kernel may have handed its children to us.
+    pub(super) fn look_for_orphans(&mut self, now: Moment) {
+        match &mut self.phase {
+            Phase::Stopping(ending) | Phase::Killing(ending) => {
+                let soon = now.max(ending.last_look + ORPHAN_LOOK_AFTER_END);
+                ending.next_look = ending.next_look.min(soon);
+            }
+            Phase::Serving | Phase::Ended => {}
+        }
+    }
+
+    pub(super) fn tick_ending(&mut self, now: Moment, deadline: Moment) {
+        if deadline <= now {
+            match &self.phase {
+                Phase::Stopping(ending) => {
+                    let outcome = ending.outcome;
+                    let term_wait = self.policy.term_wait;
+                    let epochs = self.epochs.len();
+                    self.say(What::TermWaitOver { epochs, term_wait });
+                    self.kill(now, outcome, None);
+                    if let Phase::Killing(ending) = &mut self.phase {
+                        ending.killed = true;
+                    }
+                }
+                Phase::Killing(_) => {
+                    self.act(Action::NameSurvivors);
+                    self.finish(true);
+                }
+                Phase::Serving | Phase::Ended => {}
+            }
+            return;
+        }
+        match &mut self.phase {
+            Phase::Stopping(ending) | Phase::Killing(ending) if ending.next_look <= now => {
+                ending.last_look = now;
+                ending.next_look = now + ORPHAN_LOOK;
+                self.act(Action::ListOrphans);
+            }
+            Phase::Serving | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {}
+        }
+    }
+
+    /// The kernel says that nothing is left.
+    pub(super) fn childless(&mut self) {
+        match self.phase {
+            Phase::Stopping(_) | Phase::Killing(_) => {
+                assert!(self.epochs.is_empty(), "a living epoch is a child");
+                self.finish(false);
+            }
+            Phase::Serving | Phase::Ended => {}
+        }
+    }
+
+    fn finish(&mut self, survivors: bool) {
+        let exit = match &self.phase {
+            Phase::Stopping(ending) | Phase::Killing(ending) => ending.outcome.exit(ending.killed),
+            Phase::Serving | Phase::Ended => return,
+        };
+        self.phase = Phase::Ended;
+        self.act(Action::Foreground { group: None });
+        self.say(What::Exiting { exit, survivors });
+        self.act(Action::Exit(exit));
+    }
+}

@@ -1,0 +1,279 @@
+//! What there is to say: one notice per event, each with its level, its name and its sentence.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Obstacle, Pid, Status};
+use crate::exit::Exit;
+use crate::signal::Signal;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// We end, or an epoch failed, for a bad reason.
+    Error,
+    /// Something is not as it should be; service goes on.
+    Warn,
+    /// What an operator wants to read.
+    Info,
+    /// What one wants to read while searching for a fault.
+    Debug,
+}
+
+impl Level {
+    /// The word for the log and for `--log-level`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// By what an epoch was found ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadyBy {
+    /// It announced it.
+    Announcement,
+    /// It announces nothing; time was given to it.
+    Clock,
+    /// It announces it in a way that we cannot read; time was given to it.
+    ClockUnreadable,
+    /// `--ready none`.
+    Option,
+}
+
+/// Why everything is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// A signal asked for it.
+    Signal(Signal),
+    /// The last epoch ended with 0.
+    LastEpochEnded,
+    /// The newest, ready epoch ended with 0 while older ones live.
+    NobodyServes,
+    /// The newest epoch ended by its terminal's SIGINT.
+    Interrupted,
+    /// Epoch 0 could not be started.
+    CannotStart,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => write!(f, "{signal} received"),
+            Self::LastEpochEnded => f.write_str("the last epoch has ended with 0"),
+            Self::NobodyServes => {
+                f.write_str("the newest epoch has ended with 0, so nobody serves any more")
+            }
+            Self::Interrupted => f.write_str("the newest epoch was interrupted from its terminal"),
+            Self::CannotStart => f.write_str("epoch 0 could not be started"),
+        }
+    }
+}
+
+/// One thing that happened, to an epoch or to the restarter as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Notice {
+    /// The epoch that it is about.
+    pub epoch: Option<u32>,
+    /// The process that it is about.
+    pub pid: Option<Pid>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What there is to say of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the sentences below say it")]
+pub enum What {
+    Started,
+    NotStarted { why: String },
+    Ready { after: Duration, by: ReadyBy },
+    NotReady { after: Duration },
+    RestartQueued { obstacle: Obstacle },
+    RestartAlreadyQueued,
+    RestartRefused { why: String },
+    RestartFailed { newest: u32 },
+    Ended { status: Status },
+    EndedUnexpectedly { status: Status, out_of_memory: Option<u64> },
+    Reopened { processes: u32 },
+    ReopenPostponed,
+    ReopenUnheard,
+    ReopenBlind,
+    Forwarded { signal: Signal, processes: u32 },
+    ForwardedToGroup { signal: Signal },
+    Dropped { signal: Signal },
+    DroppedBlind { signal: Signal },
+    DroppedAtEnd { signal: Signal },
+    Stopping { reason: StopReason, epochs: usize, term_wait: Duration },
+    AlreadyStopping { signal: Signal, left: Duration },
+    TermWaitOver { epochs: usize, term_wait: Duration },
+    Exiting { exit: Exit, survivors: bool },
+}
+
+impl What {
+    /// How much it matters, and its name: one word that a log query can rely on.
+    pub fn kind(&self) -> (Level, &'static str) {
+        match self {
+            Self::Started => (Level::Info, "started"),
+            Self::NotStarted { .. } => (Level::Error, "not-started"),
+            Self::Ready { by: ReadyBy::ClockUnreadable, .. } => (Level::Warn, "ready"),
+            Self::Ready {
+                by: ReadyBy::Announcement | ReadyBy::Clock | ReadyBy::Option, ..
+            } => (Level::Info, "ready"),
+            Self::NotReady { .. } => (Level::Warn, "not-ready"),
+            Self::RestartQueued { .. } => (Level::Info, "restart-queued"),
+            Self::RestartAlreadyQueued => (Level::Debug, "restart-queued"),
+            Self::RestartRefused { .. } => (Level::Warn, "restart-refused"),
+            Self::RestartFailed { .. } => (Level::Warn, "restart-failed"),
+            Self::Ended { .. } => (Level::Info, "ended"),
+            Self::EndedUnexpectedly { .. } => (Level::Error, "ended-unexpectedly"),
+            Self::Reopened { .. } => (Level::Info, "reopened"),
+            Self::ReopenPostponed => (Level::Info, "reopen-postponed"),
+            Self::ReopenUnheard | Self::ReopenBlind => (Level::Warn, "reopen-unheard"),
+            Self::Forwarded { .. } | Self::ForwardedToGroup { .. } => (Level::Info, "forwarded"),
+            Self::Dropped { .. } => (Level::Info, "dropped"),
+            Self::DroppedBlind { .. } => (Level::Warn, "dropped"),
+            Self::DroppedAtEnd { .. } => (Level::Debug, "dropped"),
+            // What brought us here has been said; this is about what may have been left behind.
+            Self::Stopping { epochs: 0, .. } => (Level::Debug, "stopping"),
+            Self::Stopping { .. } | Self::AlreadyStopping { .. } => (Level::Info, "stopping"),
+            Self::TermWaitOver { .. } => (Level::Warn, "term-wait-over"),
+            Self::Exiting { exit, .. } if exit.is_clean() => (Level::Info, "exiting"),
+            Self::Exiting { .. } => (Level::Error, "exiting"),
+        }
+    }
+}
+
+/// The why, as one sentence without its subject, which `epoch=` and `pid=` name.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => f.write_str("started"),
+            Self::NotStarted { why } => f.write_str(why),
+            Self::Ready { after, by } => {
+                write!(f, "ready after {} s, ", Seconds(*after))?;
+                f.write_str(match by {
+                    ReadyBy::Announcement => "as it says itself",
+                    ReadyBy::Clock => "by the clock, since it does not announce readiness",
+                    ReadyBy::ClockUnreadable => {
+                        "by the clock, since its shared memory is none that we can read"
+                    }
+                    ReadyBy::Option => "as --ready none says",
+                })
+            }
+            Self::NotReady { after } => write!(
+                f,
+                "still not ready after {} s (--ready-timeout); restarts wait for it",
+                Seconds(*after)
+            ),
+            Self::RestartQueued { obstacle } => write!(f, "waits because {obstacle}"),
+            Self::RestartAlreadyQueued => {
+                f.write_str("a restart waits already; this one is the same")
+            }
+            Self::RestartRefused { why } => write!(f, "hot restart refused: {why}"),
+            Self::RestartFailed { newest } => write!(
+                f,
+                "ended with 0 before it was ready, so this restart did not happen; \
+                 epoch {newest} still serves"
+            ),
+            Self::Ended { status } => status.fmt(f),
+            Self::EndedUnexpectedly { status, out_of_memory } => {
+                write!(f, "{status} unexpectedly; killing everything else")?;
+                if *status == Status::Signaled(Signal::KILL) {
+                    match out_of_memory {
+                        Some(0) => {
+                            f.write_str(" (not by the out-of-memory killer, and not by us)")?;
+                        }
+                        Some(times) => write!(
+                            f,
+                            " (out of memory: the kernel's out-of-memory killer struck {times} \
+                             times in this cgroup)"
+                        )?,
+                        None => {}
+                    }
+                }
+                Ok(())
+            }
+            Self::Reopened { processes } => {
+                write!(f, "SIGUSR1 sent to {}", Processes(*processes))
+            }
+            Self::ReopenPostponed => {
+                f.write_str("SIGUSR1 waits until it is ready, since it could be killed by it")
+            }
+            Self::ReopenUnheard => {
+                f.write_str("SIGUSR1 dropped: no process of this epoch catches it")
+            }
+            Self::ReopenBlind => f.write_str(
+                "SIGUSR1 sent to the leader alone: without /proc nobody can tell who catches it",
+            ),
+            Self::Forwarded { signal, processes } => {
+                write!(f, "{signal} sent to {}", Processes(*processes))
+            }
+            Self::ForwardedToGroup { signal } => {
+                write!(f, "{signal} sent to its process group")
+            }
+            Self::Dropped { signal } => {
+                write!(f, "{signal} dropped: no process of this epoch catches it")
+            }
+            Self::DroppedBlind { signal } => write!(
+                f,
+                "{signal} dropped: without /proc nobody can tell who would be killed by it"
+            ),
+            Self::DroppedAtEnd { signal } => {
+                write!(f, "{signal} dropped: everything is being killed")
+            }
+            Self::Stopping { reason, epochs, term_wait } => write!(
+                f,
+                "{reason}; stopping {epochs} {} and what they left, for {} s at most",
+                if *epochs == 1 { "epoch" } else { "epochs" },
+                Seconds(*term_wait)
+            ),
+            Self::AlreadyStopping { signal, left } => {
+                write!(f, "{signal} received, stopping already; {} s are left", Seconds(*left))
+            }
+            Self::TermWaitOver { epochs, term_wait } => write!(
+                f,
+                "{} s (--term-wait) are over with {epochs} {} left; killing what is left",
+                Seconds(*term_wait),
+                if *epochs == 1 { "epoch" } else { "epochs" },
+            ),
+            Self::Exiting { exit, survivors } => {
+                write!(f, "exit code {}: {exit}", exit.code())?;
+                if *survivors {
+                    f.write_str(", and something would not die")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Seconds with three decimals, or none where there is nothing behind the point.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.subsec_millis();
+        self.0.as_secs().fmt(f)?;
+        if millis == 0 {
+            return Ok(());
+        }
+        write!(f, ".{millis:03}")
+    }
+}
+
+/// "1 process", "2 processes".
+struct Processes(u32);
+
+impl fmt::Display for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 process that catches it"),
+            more => write!(f, "{more} processes that catch it"),
+        }
+    }
+}

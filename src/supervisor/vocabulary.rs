@@ -1,0 +1,237 @@
+//! What goes into the core and what comes out of it: events, actions, and the words they use.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use super::Notice;
+use crate::exit::Exit;
+use crate::signal::Signal;
+
+/// A moment of `CLOCK_MONOTONIC`, as the time since that clock's own beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub Duration);
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}
+
+/// The time from one moment to a later one; zero where it is not later.
+impl Sub for Moment {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A process id, or a process group's, in our own PID namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(pub i32);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It exited with this code.
+    Exited(u8),
+    /// A signal ended it.
+    Signaled(Signal),
+}
+
+impl Status {
+    /// The code by which a shell and a container runtime pass this on: N, or 128 + signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Self::Signaled(signal) => 128 + signal.number() as u8,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with {code}"),
+            Self::Signaled(signal) => write!(f, "was ended by {signal}"),
+        }
+    }
+}
+
+/// How a new epoch is found to be ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// By looking at the epoch; one that announces nothing is ready after [`super::SETTLING`].
+    Auto,
+    /// At once.
+    None,
+}
+
+/// What a look at an epoch found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// A target that does not announce its readiness, or has not begun to.
+    Silent,
+    /// It announces its readiness, and is not ready.
+    Starting,
+    /// It announces that it is ready.
+    Ready,
+    /// It announces its readiness in a way that we cannot read.
+    Unreadable,
+}
+
+/// How far a signal to those that catch it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// That many processes catch it and have been sent it, at least one.
+    Sent(u32),
+    /// No process of the epoch catches it.
+    Nobody,
+    /// Nobody can tell which processes catch it.
+    Unknown,
+}
+
+/// One of our direct children that leads no epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Orphan {
+    /// Its process id; not reaped, so it cannot be a stranger's.
+    pub pid: Pid,
+    /// Its process group.
+    pub group: Pid,
+}
+
+/// Why an epoch could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StartFailure {
+    /// Which of our exit codes it is worth when no epoch is in service.
+    pub exit: Exit,
+    /// One clause for the log: what failed, its cause, what to do.
+    pub why: String,
+}
+
+/// What the world tells the core.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The shell is set up; begin with epoch 0.
+    Begin,
+    /// A signal has reached us.
+    Signal(Signal),
+    /// A direct child has ended and waits to be reaped; its pid is still its own.
+    Exited {
+        /// The child.
+        pid: Pid,
+        /// How it ended.
+        status: Status,
+        /// How often the kernel's out-of-memory killer struck since a
+        /// [`Action::RecordMemory`]; `None` where that cannot be known.
+        out_of_memory: Option<u64>,
+    },
+    /// The kernel says that we have no child at all.
+    Childless,
+    /// Time has passed; perhaps a deadline with it.
+    Tick,
+    /// Answers [`Action::Start`].
+    Started {
+        /// The number of the epoch.
+        epoch: u32,
+        /// Its leader, and its process group.
+        pid: Pid,
+        /// Whether it was made the foreground group of our terminal.
+        foreground: bool,
+    },
+    /// Answers [`Action::Start`]; nothing has changed.
+    NotStarted {
+        /// The number that the epoch would have had.
+        epoch: u32,
+        /// What was in the way.
+        failure: StartFailure,
+    },
+    /// Answers [`Action::Look`].
+    Seen {
+        /// The epoch that was looked at.
+        epoch: u32,
+        /// What was found.
+        view: View,
+    },
+    /// Answers [`Action::SignalCatchers`].
+    Reached {
+        /// The epoch.
+        epoch: u32,
+        /// The signal.
+        signal: Signal,
+        /// How far it came.
+        reach: Reach,
+    },
+    /// Answers [`Action::ListOrphans`].
+    Orphans(Vec<Orphan>),
+}
+
+/// What the core asks of the world, to be done in the order given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Fork and execute the target. Answered by [`Event::Started`] or [`Event::NotStarted`].
+    Start {
+        /// The number of the epoch.
+        epoch: u32,
+    },
+    /// Look whether an epoch is ready. Answered by [`Event::Seen`].
+    Look {
+        /// The epoch.
+        epoch: u32,
+        /// Its leader.
+        leader: Pid,
+    },
+    /// Signal a process group whose leader is ours and not reaped.
+    SignalGroup {
+        /// The group.
+        group: Pid,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Signal those processes of an epoch that catch this signal. Answered by
+    /// [`Event::Reached`].
+    SignalCatchers {
+        /// The epoch.
+        epoch: u32,
+        /// Its leader.
+        leader: Pid,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Signal one direct child that is not reaped.
+    SignalChild {
+        /// The child.
+        pid: Pid,
+        /// The signal.
+        signal: Signal,
+    },
+    /// List our direct children that lead no epoch. Answered by [`Event::Orphans`].
+    ListOrphans,
+    /// Reap a child that has ended.
+    Reap {
+        /// The child.
+        pid: Pid,
+    },
+    /// Make an epoch's group the foreground group of our terminal, or with `None` our own, if
+    /// the terminal is still ours to give.
+    Foreground {
+        /// The group.
+        group: Option<Pid>,
+    },
+    /// Note how often the out-of-memory killer has struck so far.
+    RecordMemory,
+    /// Say what happened.
+    Log(Notice),
+    /// Say which processes are left.
+    NameSurvivors,
+    /// End with this code.
+    Exit(Exit),
+}
