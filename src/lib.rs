@@ -1,0 +1,29 @@
+//! `hot-restarter`: PID 1 for a server that can hand over its sockets.
+//!
+//! The map of the house, from the inside out:
+//!
+//! - [`supervisor`]: the core. Every rule of the contract, as a state machine that makes no
+//!   system call. Start here.
+//! - [`driver`]: the shell around it. One thread, one wait: what the kernel says becomes events,
+//!   and the core's actions are performed.
+//! - [`signal`] and [`exit`]: the words that both share: what each signal means, what each exit
+//!   code says.
+//! - [`target`]: how an epoch is started. [`envoy`]: how one is found ready.
+//! - [`procfs`], [`memory`], [`terminal`], [`log`]: one thing each that the shell needs.
+//! - [`sys`]: the kernel's interface, and all of the `unsafe`.
+//! - [`cli`]: from arguments and environment to a checked configuration.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod driver;
+pub mod envoy;
+pub mod exit;
+pub mod log;
+pub mod memory;
+pub mod procfs;
+pub mod signal;
+pub mod supervisor;
+pub mod sys;
+pub mod target;
+pub mod terminal;

@@ -1,0 +1,288 @@
+//! One line per event on standard error, which must never stop or end us.
+//!
+//! What we inherited is never set to `O_NONBLOCK`: that would be so for every process that shares
+//! it. A pipe or a terminal is opened once more for ourselves, a socket is asked per message, a
+//! file does not block.
+
+use std::fmt::{self, Write as _};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::supervisor::{Level, Notice, Pid};
+use crate::sys;
+
+const STDERR: RawFd = libc::STDERR_FILENO;
+
+/// The longest line, newline included: `PIPE_BUF`, up to which a pipe takes all or nothing.
+const LINE_LIMIT: usize = 4096;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The way to standard error.
+#[derive(Debug)]
+enum Sink {
+    /// Opened anew for ourselves, without blocking.
+    Own(OwnedFd),
+    /// A socket.
+    Socket,
+    /// What never blocks.
+    File,
+    /// What may block and could not be opened anew; asked before each line.
+    Asked,
+    /// We were started without one.
+    Closed,
+}
+
+/// The log.
+#[derive(Debug)]
+pub struct Log {
+    format: Format,
+    level: Level,
+    /// Found at the first line, so that the first epoch does not wait for it.
+    sink: Option<Sink>,
+    lost: u64,
+}
+
+/// What a line is made of.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// How much it matters.
+    pub level: Level,
+    /// The event's name.
+    pub event: &'a str,
+    /// The epoch that it is about.
+    pub epoch: Option<u32>,
+    /// The process that it is about.
+    pub pid: Option<Pid>,
+    /// Why, or what.
+    pub message: &'a dyn fmt::Display,
+}
+
+impl Log {
+    /// A log that has written nothing yet.
+    pub fn new(format: Format, level: Level) -> Self {
+        Self { format, level, sink: None, lost: 0 }
+    }
+
+    /// Writes a notice of the core.
+    pub fn notice(&mut self, notice: &Notice) {
+        let (level, event) = notice.what.kind();
+        let Notice { epoch, pid, ref what } = *notice;
+        self.write(&Record { level, event, epoch, pid, message: what });
+    }
+
+    /// Writes a line that is about no epoch.
+    pub fn say(&mut self, level: Level, event: &str, message: &dyn fmt::Display) {
+        self.write(&Record { level, event, epoch: None, pid: None, message });
+    }
+
+    /// Writes a line, when it matters enough.
+    pub fn write(&mut self, record: &Record<'_>) {
+        if record.level > self.level {
+            return;
+        }
+        if self.lost > 0 {
+            let message = &format_args!("{} lines before this one were lost", self.lost);
+            let lost =
+                Record { level: Level::Warn, event: "lost", epoch: None, pid: None, message };
+            if self.put(&line(self.format, &lost)) {
+                self.lost = 0;
+            }
+        }
+        // While lines are lost, later ones are as well, so that the count stands where they were.
+        if self.lost > 0 || !self.put(&line(self.format, record)) {
+            self.lost += 1;
+        }
+    }
+
+    fn put(&mut self, line: &str) -> bool {
+        let written = match self.sink.get_or_insert_with(Sink::find) {
+            Sink::Own(own) => sys::write(own.as_raw_fd(), line.as_bytes()),
+            Sink::Socket => sys::send_without_waiting(STDERR, line.as_bytes()),
+            Sink::File => sys::write(STDERR, line.as_bytes()),
+            Sink::Asked => write_if_ready(line.as_bytes()),
+            Sink::Closed => return true,
+        };
+        written.is_ok_and(|written| written == line.len())
+    }
+}
+
+impl Sink {
+    fn find() -> Self {
+        match sys::file_type(STDERR) {
+            Err(_) => Self::Closed,
+            Ok(libc::S_IFSOCK) => Self::Socket,
+            // A file opened anew would be written from its beginning.
+            Ok(libc::S_IFREG | libc::S_IFBLK) => Self::File,
+            Ok(_) => {
+                let again = OpenOptions::new()
+                    .write(true)
+                    .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                    .open("/proc/self/fd/2");
+                // Of another user, or /proc is not there.
+                let own = again.and_then(|file| sys::above_stdio(file.into()));
+                own.map_or(Self::Asked, Self::Own)
+            }
+        }
+    }
+}
+
+/// Writes to standard error if it would take the bytes now.
+///
+/// What else writes there may fill it between the question and the write; that is the best that
+/// can be had of a descriptor which is not ours to change.
+pub fn write_if_ready(bytes: &[u8]) -> io::Result<usize> {
+    let stderr = borrowed_stderr()?;
+    let mut asked = [PollFd::new(stderr, PollFlags::POLLOUT)];
+    poll(&mut asked, PollTimeout::ZERO)?;
+    let ready = asked[0].revents().unwrap_or(PollFlags::empty());
+    if !ready.contains(PollFlags::POLLOUT) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    sys::write(STDERR, bytes)
+}
+
+fn borrowed_stderr() -> io::Result<BorrowedFd<'static>> {
+    sys::file_type(STDERR)?;
+    Ok(sys::stderr())
+}
+
+fn line(format: Format, record: &Record<'_>) -> String {
+    let mut line = String::new();
+    // Writing to a string cannot fail.
+    let _ = match format {
+        Format::Text => text(&mut line, record),
+        Format::Json => json(&mut line, record),
+    };
+    line
+}
+
+fn text(line: &mut String, record: &Record<'_>) -> fmt::Result {
+    time(line)?;
+    write!(line, " {:<5} {}", record.level.as_str(), record.event)?;
+    if let Some(epoch) = record.epoch {
+        write!(line, " epoch={epoch}")?;
+    }
+    if let Some(pid) = record.pid {
+        write!(line, " pid={pid}")?;
+    }
+    line.push_str(": ");
+    write!(Escaped { line, json: false }, "{}", record.message)?;
+    line.push('\n');
+    Ok(())
+}
+
+fn json(line: &mut String, record: &Record<'_>) -> fmt::Result {
+    line.push_str("{\"time\":\"");
+    time(line)?;
+    write!(line, "\",\"level\":\"{}\",\"event\":\"{}\"", record.level.as_str(), record.event)?;
+    if let Some(epoch) = record.epoch {
+        write!(line, ",\"epoch\":{epoch}")?;
+    }
+    if let Some(pid) = record.pid {
+        write!(line, ",\"pid\":{pid}")?;
+    }
+    line.push_str(",\"message\":\"");
+    write!(Escaped { line, json: true }, "{}", record.message)?;
+    line.push_str("\"}\n");
+    Ok(())
+}
+
+/// RFC 3339, in UTC, with milliseconds.
+fn time(line: &mut String) -> fmt::Result {
+    let now = sys::wall_clock();
+    let [year, month, day, hour, minute, second] = sys::utc(now);
+    let millis = now.subsec_millis();
+    write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Keeps a message on its line, and a line within its limit.
+struct Escaped<'a> {
+    line: &'a mut String,
+    json: bool,
+}
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Room for one escape and for what closes the line.
+        const END: usize = 16;
+        for character in text.chars() {
+            if self.line.len() + END > LINE_LIMIT {
+                return Ok(());
+            }
+            match character {
+                '"' | '\\' if self.json => self.line.extend(['\\', character]),
+                '\n' => self.line.push_str("\\n"),
+                control if control.is_control() => write!(self.line, "\\u{:04x}", control as u32)?,
+                other => self.line.push(other),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: Format, message: &str) -> String {
+        line(
+            format,
+            &Record {
+                level: Level::Warn,
+                event: "ready",
+                epoch: Some(3),
+                pid: Some(Pid(17)),
+                message: &message,
+            },
+        )
+    }
+
+    #[test]
+    fn a_line_says_when_how_much_what_and_why() {
+        let line = written(Format::Text, "two\nlines");
+        let (time, rest) = line.split_once(' ').expect("words");
+        assert_eq!(rest, "warn  ready epoch=3 pid=17: two\\nlines\n");
+        assert_eq!(time.len(), "2026-01-01T00:00:00.000Z".len());
+    }
+
+    #[test]
+    fn json_is_escaped() {
+        let line = written(Format::Json, "a \"b\" \\ \u{1}");
+        assert!(
+            line.ends_with(
+                "\"event\":\"ready\",\"epoch\":3,\"pid\":17,\
+                 \"message\":\"a \\\"b\\\" \\\\ \\u0001\"}\n"
+            ),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_line_fits_into_a_pipe_at_once() {
+        for character in ["a", "\"", "\u{1}", "€"] {
+            for format in [Format::Text, Format::Json] {
+                let line = written(format, &character.repeat(10_000));
+                assert!(line.len() <= LINE_LIMIT && line.ends_with('\n'), "{}", line.len());
+                assert_eq!(line.matches('\n').count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_date_is_utc() {
+        let new_year = std::time::Duration::from_secs(1_767_225_600);
+        assert_eq!(sys::utc(new_year), [2026, 1, 1, 0, 0, 0]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The birth of an epoch's leader.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use super::signals::{Inherited, set_ignored, set_mask};
+use super::{check, reap};
+use crate::signal::Signal;
+use crate::supervisor::Pid;
+
+/// What to execute, and with what.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The files to try, in this order, as `execvp` would.
+    pub candidates: &'a [CString],
+    /// The arguments, the program's name first.
+    pub arguments: &'a [CString],
+    /// The environment.
+    pub environment: &'a [CString],
+    /// The mask and the disposition that the child starts with.
+    pub inherited: Inherited,
+    /// The descriptor of the terminal whose foreground the child is to have.
+    pub terminal: Option<c_int>,
+}
+
+/// Why there is no child.
+#[derive(Debug)]
+pub enum LaunchError {
+    /// The kernel would not make a process.
+    Fork(io::Error),
+    /// None of the candidates could be executed.
+    Execute(io::Error),
+}
+
+/// The child's stack. It needs a few hundred bytes; the rest is never touched.
+const STACK: usize = 16 * 1024;
+
+struct Plan {
+    candidates: Vec<*const c_char>,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    inherited: Inherited,
+    terminal: Option<c_int>,
+    parent: libc::pid_t,
+    /// What the child tells us through the memory that it shares.
+    errno: c_int,
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    let ends = std::iter::once(ptr::null());
+    strings.iter().map(|string| string.as_ptr()).chain(ends).collect()
+}
+
+/// Makes a process in a group of its own and executes a program in it. When this returns, it is
+/// executing that program, or there is no such process.
+///
+/// The child borrows our memory until it executes (`vfork`), so that nothing has to be copied
+/// and its failure needs no pipe to be told through.
+pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
+    let mut plan = Plan {
+        candidates: pointers(launch.candidates),
+        arguments: pointers(launch.arguments),
+        environment: pointers(launch.environment),
+        inherited: launch.inherited,
+        terminal: launch.terminal,
+        // SAFETY: the call takes nothing.
+        parent: unsafe { libc::getpid() },
+        errno: 0,
+    };
+    let mut stack = MaybeUninit::<[u8; STACK]>::uninit();
+    let plan_pointer = &raw mut plan;
+    // SAFETY: `CLONE_VFORK` suspends us until the child has executed or is gone, so stack, plan
+    // and strings outlive its use of them and nobody else touches them meanwhile. Every signal
+    // that could be caught is blocked in it until it gives up our memory, and we catch none.
+    // The top of the stack is within one past the end of the array, and aligned.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().cast::<u8>().add(STACK);
+        let top = top.sub(top.addr() % 16);
+        libc::clone(
+            become_target,
+            top.cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            plan_pointer.cast(),
+        )
+    };
+    let pid = Pid(check(pid).map_err(LaunchError::Fork)?);
+    // SAFETY: the plan is ours again, and alive; read afresh, since the child may have written.
+    let errno = unsafe { (*plan_pointer).errno };
+    if errno == 0 {
+        return Ok(pid);
+    }
+    // It is a zombie, or about to be one; its status says nothing that we do not know.
+    let _ = reap(pid);
+    Err(LaunchError::Execute(io::Error::from_raw_os_error(errno)))
+}
+
+/// The child's life until it executes: system calls only, since the memory is our parent's.
+extern "C" fn become_target(plan: *mut c_void) -> c_int {
+    // SAFETY: `launch` passes its plan, and is suspended while we use it.
+    let plan = unsafe { &mut *plan.cast::<Plan>() };
+    // SAFETY: these calls take integers, and pointers to what the plan owns: arrays that end
+    // with a null pointer, of strings that end with a zero.
+    unsafe {
+        // The signal is for the death of the thread that forked; we have one.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+        if libc::getppid() != plan.parent {
+            // Our parent died before the signal was set, and took the memory's owner with it.
+            libc::_exit(0);
+        }
+        libc::setpgid(0, 0);
+        if let Some(terminal) = plan.terminal {
+            // SIGTTOU is still blocked, so that the background may do this.
+            libc::tcsetpgrp(terminal, libc::getpid());
+        }
+        if plan.inherited.child_ignored {
+            set_ignored(Signal::CHLD, true);
+        }
+        set_mask(plan.inherited.mask);
+        let mut errno = libc::ENOENT;
+        for candidate in plan.candidates.iter().filter(|path| !path.is_null()) {
+            libc::execve(*candidate, plan.arguments.as_ptr(), plan.environment.as_ptr());
+            match io::Error::last_os_error().raw_os_error() {
+                // Not in this folder; perhaps in the next.
+                Some(libc::ENOENT | libc::ENOTDIR) | None => {}
+                // A later folder may have one that may be executed; if none has, this is why.
+                Some(libc::EACCES) => errno = libc::EACCES,
+                Some(other) => {
+                    errno = other;
+                    break;
+                }
+            }
+        }
+        plan.errno = errno;
+        libc::_exit(127)
+    }
+}

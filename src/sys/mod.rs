@@ -1,0 +1,204 @@
+//! The system calls that neither `std` nor `nix` has in the form that we need: the one home of
+//! `unsafe`. Everything above it is safe code.
+
+#![expect(unsafe_code, reason = "this is where the kernel's interface is made safe")]
+
+mod child;
+mod signals;
+mod wait;
+
+use std::ffi::{CStr, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+pub use child::{Launch, LaunchError, launch};
+pub use signals::{Inherited, SignalFd, take_over_signals};
+pub use wait::{Peek, peek, reap};
+
+use crate::signal::Signal;
+use crate::supervisor::{Moment, Pid};
+
+/// The result of a C call, with `errno` where it is −1.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same for a raw system call.
+fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The arguments of `main`, which `std` does not know when the C library calls us directly.
+///
+/// # Safety
+///
+/// `count` and `values` must be those of `main`.
+pub unsafe fn arguments(count: libc::c_int, values: *const *const libc::c_char) -> Vec<OsString> {
+    (0..usize::try_from(count).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: the caller passes `main`'s own arguments, so there are `count` pointers to
+            // strings that live as long as the process.
+            let argument = unsafe { CStr::from_ptr(*values.add(index)) };
+            OsString::from_vec(argument.to_bytes().to_vec())
+        })
+        .collect()
+}
+
+/// Moves a descriptor of ours above standard input, output and error, whose numbers it has when
+/// we were started without them: a target must not find our signals where its log should be.
+pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    // SAFETY: `F_DUPFD_CLOEXEC` makes a new descriptor and touches no memory.
+    let moved = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the kernel has just made it and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Now, by `CLOCK_MONOTONIC`.
+pub fn monotonic() -> Moment {
+    Moment(clock(libc::CLOCK_MONOTONIC))
+}
+
+/// The time since 1970, by `CLOCK_REALTIME`.
+pub fn wall_clock() -> Duration {
+    clock(libc::CLOCK_REALTIME)
+}
+
+fn clock(id: libc::clockid_t) -> Duration {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the pointer is to a `timespec` of our own.
+    unsafe { libc::clock_gettime(id, time.as_mut_ptr()) };
+    // SAFETY: all zeroes is a `timespec`, whatever the call did.
+    let time = unsafe { time.assume_init() };
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A moment of UTC: year, month, day, hour, minute, second.
+pub fn utc(since_1970: Duration) -> [i32; 6] {
+    let seconds = since_1970.as_secs().try_into().unwrap_or(0);
+    let mut date = MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are to values of our own.
+    unsafe { libc::gmtime_r(&raw const seconds, date.as_mut_ptr()) };
+    // SAFETY: all zeroes is a `tm`, whatever the call did.
+    let date = unsafe { date.assume_init() };
+    [date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec]
+}
+
+/// Signals a direct child of ours that is not reaped. The number is its own until it is.
+pub fn signal_child(pid: Pid, signal: Signal) -> io::Result<()> {
+    assert!(pid.0 > 1, "only a child of ours is signalled");
+    // SAFETY: sending a signal touches no memory of ours.
+    check(unsafe { libc::kill(pid.0, signal.number()) }).map(drop)
+}
+
+/// Signals a process group whose leader is a direct child of ours that is not reaped.
+pub fn signal_group(group: Pid, signal: Signal) -> io::Result<()> {
+    assert!(group.0 > 1, "kill(-1) is everybody, kill(0) ourselves");
+    // SAFETY: sending a signal touches no memory of ours.
+    check(unsafe { libc::kill(-group.0, signal.number()) }).map(drop)
+}
+
+/// A process held by a descriptor: what is read of it under `/proc` after this was opened, and
+/// before a signal through it succeeds, was no stranger's.
+#[derive(Debug)]
+pub struct PidFd {
+    pid: Pid,
+    /// `None` where the kernel is older than 5.3 or a seccomp profile does not know the call.
+    fd: Option<OwnedFd>,
+}
+
+impl PidFd {
+    /// Holds a process. An error means that it is gone.
+    pub fn open(pid: Pid) -> io::Result<Self> {
+        // SAFETY: the call takes two integers.
+        let opened = check_long(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) });
+        match opened {
+            Ok(fd) => {
+                let fd = RawFd::try_from(fd).expect("a descriptor is an int");
+                // SAFETY: the kernel has just made it and nobody else has it.
+                let fd = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                Ok(Self { pid, fd })
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                Ok(Self { pid, fd: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Signals it.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let Some(fd) = &self.fd else {
+            return signal_child(self.pid, signal);
+        };
+        let info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a null `siginfo` asks for the one that kill(2) would send.
+        check_long(unsafe {
+            libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal.number(), info, 0)
+        })
+        .map(drop)
+    }
+}
+
+/// Ends the process at once, without unwinding or flushing.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: `_exit` does not return and touches no memory of ours.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Writes to a socket without ever waiting for its reader.
+pub fn send_without_waiting(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pointer and the length are those of a slice that outlives the call.
+    let sent = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes to a descriptor that we do not own and must not close.
+pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and the length are those of a slice that outlives the call.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// What kind of file a descriptor number leads to: the `S_IFMT` bits of its mode.
+pub fn file_type(fd: RawFd) -> io::Result<libc::mode_t> {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the pointer is to a `stat` of our own.
+    check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
+    // SAFETY: the call has filled it.
+    Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT)
+}
+
+/// The process group in the foreground of the terminal behind a descriptor number; `None` when
+/// it is not our controlling terminal.
+pub fn foreground_group(fd: RawFd) -> Option<Pid> {
+    // SAFETY: the call takes an integer.
+    check(unsafe { libc::tcgetpgrp(fd) }).ok().map(Pid)
+}
+
+/// Makes a group of our session the one in the foreground. SIGTTOU is blocked in us, so that
+/// this never stops us.
+pub fn set_foreground_group(fd: RawFd, group: Pid) -> io::Result<()> {
+    // SAFETY: the call takes two integers.
+    check(unsafe { libc::tcsetpgrp(fd, group.0) }).map(drop)
+}
+
+/// Standard error, to be asked about.
+pub fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: the number is not −1, and nobody in this process ever closes it. Where we were
+    // started without it the kernel answers with an error.
+    unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
+}
+
+/// Whether a process group has a member, of any user.
+pub fn group_exists(group: Pid) -> bool {
+    // SAFETY: signal 0 asks and sends nothing.
+    let asked = group.0 > 1 && unsafe { libc::kill(-group.0, 0) } == 0;
+    asked || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}

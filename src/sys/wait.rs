@@ -1,0 +1,64 @@
+//! Children that have ended: peek first, reap later.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use super::check;
+use crate::signal::Signal;
+use crate::supervisor::{Pid, Status};
+
+/// What the kernel says of our children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// This one has ended and still holds its number.
+    Ended(Pid, Status),
+    /// There are children, and none of them has ended.
+    Nothing,
+    /// There is no child.
+    Childless,
+}
+
+/// Looks for a child that has ended, and leaves it as it is, so that its group can be signalled
+/// while its number is its own.
+pub fn peek() -> io::Result<Peek> {
+    match wait(libc::P_ALL, 0, libc::WNOHANG | libc::WNOWAIT) {
+        Ok(Some((pid, status))) => Ok(Peek::Ended(pid, status)),
+        Ok(None) => Ok(Peek::Nothing),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(Peek::Childless),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reaps one child; waits for it where it has not ended yet.
+pub fn reap(pid: Pid) -> io::Result<()> {
+    let id = libc::id_t::try_from(pid.0).expect("a child's pid is positive");
+    wait(libc::P_PID, id, 0).map(drop)
+}
+
+/// `waitid`, not `waitpid`: it knows real-time signals, and it can peek.
+fn wait(kind: libc::idtype_t, id: libc::id_t, options: i32) -> io::Result<Option<(Pid, Status)>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    loop {
+        // SAFETY: the pointer is to a `siginfo_t` of our own.
+        let result = unsafe { libc::waitid(kind, id, info.as_mut_ptr(), libc::WEXITED | options) };
+        match check(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    // SAFETY: it was zeroed, and the kernel fills it with a child's information or leaves it.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: these fields are valid for what `waitid` returns, and zero where it found nothing.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let status = if info.si_code == libc::CLD_EXITED {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Status::Exited(status as u8)
+    } else {
+        Status::Signaled(Signal::from_number(status).unwrap_or(Signal::KILL))
+    };
+    Ok(Some((Pid(pid), status)))
+}

@@ -1,0 +1,52 @@
+//! The terminal on standard input: who is in its foreground.
+
+use std::os::fd::RawFd;
+
+use nix::unistd;
+
+use crate::supervisor::Pid;
+use crate::sys;
+
+const STDIN: RawFd = libc::STDIN_FILENO;
+
+/// The foreground of our controlling terminal, as far as it is ours to give.
+#[derive(Debug, Default)]
+pub struct Terminal {
+    /// The group that has it from us.
+    lent_to: Option<Pid>,
+}
+
+impl Terminal {
+    /// The terminal whose foreground a new epoch is to have: standard input, when it is our
+    /// controlling terminal and its foreground is our own group's or a living epoch's. When a
+    /// shell has put us into the background it is not ours.
+    pub fn to_lend(mut epochs: impl Iterator<Item = Pid>) -> Option<RawFd> {
+        let foreground = sys::foreground_group(STDIN)?;
+        let ours = foreground == own_group() || epochs.any(|group| group == foreground);
+        ours.then_some(STDIN)
+    }
+
+    /// Notes that an epoch has taken the foreground.
+    pub fn lent(&mut self, group: Pid) {
+        self.lent_to = Some(group);
+    }
+
+    /// Gives the foreground to another group, with `None` to our own, unless we never had it or
+    /// somebody who lives has taken it since.
+    pub fn give(&mut self, group: Option<Pid>) {
+        let (Some(lent_to), Some(foreground)) = (self.lent_to, sys::foreground_group(STDIN)) else {
+            return;
+        };
+        // A shell that was an epoch may have left it to a job that is gone.
+        if foreground == lent_to || !sys::group_exists(foreground) {
+            let group = group.unwrap_or_else(own_group);
+            // A terminal that is gone needs nothing.
+            let _ = sys::set_foreground_group(STDIN, group);
+            self.lent_to = Some(group);
+        }
+    }
+}
+
+fn own_group() -> Pid {
+    Pid(unistd::getpgrp().as_raw())
+}
