@@ -232,10 +232,17 @@ impl Settings<'_> {
     }
 }
 
+/// Seconds, with a fraction of up to nine digits. By hand, since the conversion of floating-point
+/// numbers would be a thirtieth of the binary.
 fn seconds(text: &str) -> Result<Duration> {
-    let number: f64 = text.parse().map_err(|_| anyhow!("not a number of seconds"))?;
-    ensure!(number >= 0.0, "seconds from 0 up are a time");
-    let time = Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    ensure!(digits(whole) && digits(fraction), "not a number of seconds, 0 or more");
+    ensure!(fraction.len() <= 9, "finer than a nanosecond");
+    // What is too long for a number is too long for us.
+    let seconds = whole.parse().unwrap_or(u64::MAX);
+    let nanos = format!("{fraction:0<9}").parse().expect("nine digits");
+    let time = Duration::new(seconds, nanos);
     ensure!(time <= LONGEST, "more than a week ({} s)", LONGEST.as_secs());
     Ok(time)
 }
@@ -360,10 +367,13 @@ mod tests {
             (vec!["--bogus", "x"], "'--bogus'"),
             (vec!["--term-wait"], "--term-wait"),
             (vec!["--term-wait", "soon", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait=-1", "x"], "--term-wait: seconds from 0 up"),
-            (vec!["--term-wait", "nan", "x"], "--term-wait: seconds from 0 up"),
-            (vec!["--term-wait", "1e300", "x"], "--term-wait: more than a week"),
-            (vec!["--term-wait", "inf", "x"], "--term-wait: more than a week"),
+            (vec!["--term-wait=-1", "x"], "--term-wait: not a number"),
+            (vec!["--term-wait", "nan", "x"], "--term-wait: not a number"),
+            (vec!["--term-wait", "1.", "x"], "--term-wait: not a number"),
+            (vec!["--term-wait", "1e3", "x"], "--term-wait: not a number"),
+            (vec!["--term-wait", "0.0000000001", "x"], "--term-wait: finer than"),
+            (vec!["--term-wait", "604800.1", "x"], "--term-wait: more than a week"),
+            (vec!["--term-wait", "99999999999999999999", "x"], "--term-wait: more than a week"),
             (vec!["--stop-signal", "KILL", "x"], "SIGKILL cannot be caught"),
             (vec!["--stop-signal", "SIGFOO", "x"], "no such signal"),
             (vec!["--ready", "exec:true", "x"], "not in this version yet"),

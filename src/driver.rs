@@ -72,6 +72,7 @@ fn try_run(
         received: Vec::new(),
         oom_kills: None,
         terminal: Terminal::default(),
+        started: false,
         exit: None,
     };
     driver.handle(Event::Begin);
@@ -91,6 +92,8 @@ struct Driver {
     /// The out-of-memory kills when the core last asked to record them.
     oom_kills: Option<u64>,
     terminal: Terminal,
+    /// An epoch was started since we were last idle.
+    started: bool,
     exit: Option<Exit>,
 }
 
@@ -110,10 +113,16 @@ impl Driver {
     }
 
     /// Waits for a signal or the core's deadline.
-    fn wait(&self) {
+    fn wait(&mut self) {
         let timeout = self.supervisor.next_deadline().map(|deadline| deadline - sys::monotonic());
         let timeout = match timeout {
-            None => PollTimeout::NONE,
+            None => {
+                // Nothing is under way, and that may be so for months.
+                if std::mem::take(&mut self.started) {
+                    sys::give_back_pages();
+                }
+                PollTimeout::NONE
+            }
             // Rounded up, so that a deadline has passed when we wake.
             Some(left) => {
                 PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
@@ -244,6 +253,7 @@ impl Driver {
         let terminal = Terminal::to_lend(self.supervisor.leaders().map(|(_, group)| group));
         match self.target.start(epoch, terminal) {
             Ok(pid) => {
+                self.started = true;
                 if terminal.is_some() {
                     self.terminal.lent(pid);
                 }

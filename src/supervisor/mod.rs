@@ -160,8 +160,8 @@ impl fmt::Display for Obstacle {
             }
             Self::TooSoon { left } => write!(
                 f,
-                "the last start was a moment ago (--min-restart-interval, {:.3} s left)",
-                left.as_secs_f64()
+                "the last start was a moment ago (--min-restart-interval, {} s left)",
+                notice::Seconds(*left)
             ),
         }
     }

@@ -253,7 +253,7 @@ impl fmt::Display for What {
 }
 
 /// Seconds with three decimals, or none where there is nothing behind the point.
-struct Seconds(Duration);
+pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "this is where the kernel's interface is made safe")]
 
 mod child;
+mod pages;
 mod signals;
 mod wait;
 
@@ -15,6 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 pub use child::{Launch, LaunchError, launch};
+pub use pages::give_back_pages;
 pub use signals::{Inherited, SignalFd, take_over_signals};
 pub use wait::{Peek, peek, reap};
 
