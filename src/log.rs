@@ -178,7 +178,12 @@ fn text(line: &mut String, record: &Record<'_>) -> fmt::Result {
         write!(line, " pid={pid}")?;
     }
     line.push_str(": ");
+    let colon = line.len();
     write!(Escaped { line, json: false }, "{}", record.message)?;
+    if line.len() == colon {
+        // Nothing to add.
+        line.truncate(colon - 2);
+    }
     line.push('\n');
     Ok(())
 }

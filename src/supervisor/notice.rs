@@ -152,10 +152,11 @@ impl What {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started => f.write_str("started"),
-            Self::NotStarted { why } => f.write_str(why),
+            // The name of the event says it all.
+            Self::Started => Ok(()),
+            Self::NotStarted { why } | Self::RestartRefused { why } => f.write_str(why),
             Self::Ready { after, by } => {
-                write!(f, "ready after {} s, ", Seconds(*after))?;
+                write!(f, "after {} s, ", Seconds(*after))?;
                 f.write_str(match by {
                     ReadyBy::Announcement => "as it says itself",
                     ReadyBy::Clock => "by the clock, since it does not announce readiness",
@@ -174,7 +175,6 @@ impl fmt::Display for What {
             Self::RestartAlreadyQueued => {
                 f.write_str("a restart waits already; this one is the same")
             }
-            Self::RestartRefused { why } => write!(f, "hot restart refused: {why}"),
             Self::RestartFailed { newest } => write!(
                 f,
                 "ended with 0 before it was ready, so this restart did not happen; \
@@ -182,7 +182,7 @@ impl fmt::Display for What {
             ),
             Self::Ended { status } => status.fmt(f),
             Self::EndedUnexpectedly { status, out_of_memory } => {
-                write!(f, "{status} unexpectedly; killing everything else")?;
+                write!(f, "{status}; killing everything else")?;
                 if *status == Status::Signaled(Signal::KILL) {
                     match out_of_memory {
                         Some(0) => {
@@ -205,7 +205,7 @@ impl fmt::Display for What {
                 f.write_str("SIGUSR1 waits until it is ready, since it could be killed by it")
             }
             Self::ReopenUnheard => {
-                f.write_str("SIGUSR1 dropped: no process of this epoch catches it")
+                f.write_str("SIGUSR1 is dropped, since no process of this epoch catches it")
             }
             Self::ReopenBlind => f.write_str(
                 "SIGUSR1 sent to the leader alone: without /proc nobody can tell who catches it",
@@ -217,19 +217,18 @@ impl fmt::Display for What {
                 write!(f, "{signal} sent to its process group")
             }
             Self::Dropped { signal } => {
-                write!(f, "{signal} dropped: no process of this epoch catches it")
+                write!(f, "{signal}, since no process of this epoch catches it")
             }
-            Self::DroppedBlind { signal } => write!(
-                f,
-                "{signal} dropped: without /proc nobody can tell who would be killed by it"
-            ),
+            Self::DroppedBlind { signal } => {
+                write!(f, "{signal}, since without /proc nobody can tell whom it would kill")
+            }
             Self::DroppedAtEnd { signal } => {
-                write!(f, "{signal} dropped: everything is being killed")
+                write!(f, "{signal}, since everything is being killed")
             }
             Self::Stopping { reason, epochs, term_wait } => write!(
                 f,
-                "{reason}; stopping {epochs} {} and what they left, for {} s at most",
-                if *epochs == 1 { "epoch" } else { "epochs" },
+                "{reason}; {} and what they left have {} s (--term-wait)",
+                Epochs(*epochs),
                 Seconds(*term_wait)
             ),
             Self::AlreadyStopping { signal, left } => {
@@ -237,9 +236,9 @@ impl fmt::Display for What {
             }
             Self::TermWaitOver { epochs, term_wait } => write!(
                 f,
-                "{} s (--term-wait) are over with {epochs} {} left; killing what is left",
+                "{} s (--term-wait) are over with {} left; killing what is left",
                 Seconds(*term_wait),
-                if *epochs == 1 { "epoch" } else { "epochs" },
+                Epochs(*epochs)
             ),
             Self::Exiting { exit, survivors } => {
                 write!(f, "exit code {}: {exit}", exit.code())?;
@@ -274,6 +273,18 @@ impl fmt::Display for Processes {
         match self.0 {
             1 => f.write_str("1 process that catches it"),
             more => write!(f, "{more} processes that catch it"),
+        }
+    }
+}
+
+/// "1 epoch", "2 epochs".
+struct Epochs(usize);
+
+impl fmt::Display for Epochs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 epoch"),
+            more => write!(f, "{more} epochs"),
         }
     }
 }

@@ -1,0 +1,49 @@
+# Everything that a newcomer needs: `make demo` and `make test`.
+
+TARGET := x86_64-unknown-linux-musl
+ARM_TARGET := aarch64-unknown-linux-musl
+BINARY := target/$(TARGET)/release/hot-restarter
+
+# The toolchain's own linker, so that another machine's binary needs no cross compiler.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER := rust-lld
+
+.PHONY: help build arm envoy images demo test bench lint clean
+
+help: ## Say what there is.
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+
+build: targets ## Build the static binary and what the tests need beside it.
+	cargo build --locked --release --workspace --target $(TARGET)
+	@ls -l $(BINARY)
+
+arm: targets ## Build the static binary for aarch64.
+	cargo build --locked --release --target $(ARM_TARGET)
+
+# Adds the musl targets where rustup has not got them yet.
+.PHONY: targets
+targets:
+	@for target in $(TARGET) $(ARM_TARGET); do \
+		test -d "$$(rustc --print target-libdir --target $$target)" || rustup target add $$target; \
+	done
+
+envoy: ## Fetch the Envoy that demo and tests run over.
+	python3 docker/fetch_envoy.py
+
+images: build envoy ## Build the Docker images.
+	python3 docker/images.py
+
+demo: build ## Show three hot restarts of a real Envoy under load.
+	python3 docker/demo/demo.py
+
+test: build arm envoy ## Run every test.
+	cargo test --locked --target $(TARGET) --workspace
+
+bench: build ## Measure; prints a table.
+	cargo bench --locked --target $(TARGET)
+
+lint: ## Formatting, clippy, dependencies.
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+
+clean: ## Remove everything that was made.
+	cargo clean
