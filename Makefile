@@ -33,17 +33,18 @@ images: build envoy ## Build the Docker images.
 	python3 docker/images.py
 
 demo: build ## Show three hot restarts of a real Envoy under load.
-	python3 docker/demo/demo.py
+	python3 docker/demo --binary $(BINARY)
 
 test: build arm envoy ## Run every test.
 	cargo test --locked --target $(TARGET) --workspace
 
 bench: build ## Measure; prints a table.
-	cargo bench --locked --target $(TARGET)
+	cargo bench --locked --target $(TARGET) --bench bench
 
 lint: ## Formatting, clippy, dependencies.
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 
 clean: ## Remove everything that was made.
+	-docker image prune --force --filter label=hot-restarter.inputs
 	cargo clean
