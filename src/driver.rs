@@ -274,7 +274,7 @@ impl Driver {
         };
         let mut sent = 0;
         let mut unknown = false;
-        for pid in procfs.members(leader) {
+        for pid in procfs.members(leader, usize::MAX) {
             // Held before its status is read: its number may pass to a stranger, it may not.
             let Ok(held) = PidFd::open(pid) else {
                 continue;

@@ -27,6 +27,9 @@ const KNOWN_SIZES: [u64; 2] = [104, 120];
 /// Bit 0 of the flags, the last word of the shared memory.
 const INITIALIZING: u64 = 1;
 
+/// How many processes of an epoch are looked at to find its Envoy, nearest to the leader first.
+const LOOKED_AT: usize = 256;
+
 /// Whether an Envoy is initialising, as its shared memory says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
@@ -44,7 +47,7 @@ pub fn view(procfs: Option<&Procfs>, leader: Pid, epoch: u32) -> View {
         return view_without_proc();
     };
     let mut hidden = Vec::new();
-    for pid in procfs.members(leader) {
+    for pid in procfs.members(leader, LOOKED_AT) {
         match procfs.maps(pid) {
             Ok(maps) => {
                 if let Some(path) = shared_memory_in(&maps) {

@@ -74,25 +74,37 @@ impl Procfs {
     }
 
     /// The processes of an epoch: its leader, what descends from it, and what is in its group
-    /// but was handed to us. Of an orphan in the group the descendants count as well.
-    pub fn members(&self, leader: Pid) -> Vec<Pid> {
+    /// but was handed to us. Of an orphan in the group the descendants count as well. The leader
+    /// and what is near it come first, and of very many not much more than `enough`.
+    pub fn members(&self, leader: Pid, enough: usize) -> Vec<Pid> {
         let mut seen = BTreeSet::from([leader]);
         let mut members = vec![leader];
-        self.add_descendants(0, &mut seen, &mut members);
+        self.add_descendants(0, enough, &mut seen, &mut members);
         for child in self.own_children() {
+            if members.len() >= enough {
+                break;
+            }
             if !seen.contains(&child) && process_group(child) == Some(leader) {
                 seen.insert(child);
                 members.push(child);
-                self.add_descendants(members.len() - 1, &mut seen, &mut members);
+                self.add_descendants(members.len() - 1, enough, &mut seen, &mut members);
             }
         }
         members
     }
 
-    /// Adds what descends from `members[from..]`.
-    fn add_descendants(&self, from: usize, seen: &mut BTreeSet<Pid>, members: &mut Vec<Pid>) {
+    /// Adds what descends from `members[from..]`, until there is enough.
+    fn add_descendants(
+        &self,
+        from: usize,
+        enough: usize,
+        seen: &mut BTreeSet<Pid>,
+        members: &mut Vec<Pid>,
+    ) {
         let mut next = from;
-        while let Some(&parent) = members.get(next) {
+        while let Some(&parent) = members.get(next)
+            && members.len() < enough
+        {
             next += 1;
             let children = self.children(parent);
             members.extend(children.into_iter().filter(|child| seen.insert(*child)));

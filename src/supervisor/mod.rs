@@ -70,6 +70,17 @@ struct Epoch {
     state: State,
 }
 
+impl Epoch {
+    /// When it is to be looked at; the look that finds a silent target settled comes when it is.
+    fn next_look(&self) -> Option<Moment> {
+        let State::Starting(Starting { looks, .. }) = &self.state else {
+            return None;
+        };
+        let settled = self.started + SETTLING;
+        Some(if looks.last < settled { looks.next.min(settled) } else { looks.next })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Starting(Starting),
@@ -88,6 +99,7 @@ struct Starting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Looks {
     since: Moment,
+    last: Moment,
     next: Moment,
     /// `--ready-timeout` has passed and was warned about.
     late: bool,
@@ -95,20 +107,30 @@ struct Looks {
 
 impl Looks {
     fn begin(now: Moment) -> Self {
-        Self { since: now, next: now + LOOK_PAUSE.0, late: false }
+        Self { since: now, last: now, next: now + LOOK_PAUSE.0, late: false }
     }
 
-    /// Puts the next look off; says whether the timeout has just been found to be over.
-    fn look_again(&mut self, now: Moment, timeout: Duration) -> bool {
+    /// Notes that a look begins; says whether the timeout has just been found to be over.
+    fn look(&mut self, now: Moment, timeout: Duration) -> bool {
         let newly_late = !self.late && now - self.since >= timeout;
         self.late |= newly_late;
-        let pause = if self.late {
+        self.last = now;
+        self.next = now + self.pause(now);
+        newly_late
+    }
+
+    /// Puts the next look off, now that one has been answered: by no less than that one took,
+    /// so that looking at a target of many processes does not become our main work.
+    fn answered(&mut self, now: Moment) {
+        self.next = now + self.pause(now).max(now - self.last);
+    }
+
+    fn pause(&self, now: Moment) -> Duration {
+        if self.late {
             LATE_LOOK_PAUSE
         } else {
             ((now - self.since) / 8).clamp(LOOK_PAUSE.0, LOOK_PAUSE.1)
-        };
-        self.next = now + pause;
-        newly_late
+        }
     }
 }
 
@@ -117,18 +139,11 @@ impl Looks {
 struct Restart {
     /// What it waits for, as last said.
     obstacle: Option<Obstacle>,
-    /// The look at the newest epoch just before it begins.
-    look: LastLook,
-}
-
-/// A start script that was ready by the clock may have become a server that initialises, so the
-/// newest epoch is looked at once more when a restart is about to begin.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum LastLook {
-    Due,
-    UnderWay(Option<Looks>),
-    /// It was found to be starting.
-    Again(Looks),
+    /// The looks at the newest epoch just before it begins: a start script that was ready by
+    /// the clock may have become a server that initialises.
+    looks: Option<Looks>,
+    /// One of them has not been answered.
+    looking: bool,
 }
 
 /// What a hot restart waits for.
@@ -267,21 +282,12 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Moment> {
         match &self.phase {
             Phase::Serving => {
-                let look = self.newest().and_then(|newest| match &newest.state {
-                    State::Starting(starting) => Some(starting.looks.next),
-                    State::Ready => None,
-                });
-                let restart = self.restart.as_ref().and_then(|restart| {
-                    match (restart.obstacle, &restart.look) {
-                        (Some(Obstacle::TooSoon { .. }), _) => self.interval_over(),
-                        (Some(Obstacle::NotReady { .. }), LastLook::Again(looks)) => {
-                            Some(looks.next)
-                        }
-                        // Every other obstacle ends with an event.
-                        (Some(Obstacle::NotReady { .. } | Obstacle::TooMany { .. }) | None, _) => {
-                            None
-                        }
-                    }
+                let look = self.newest().and_then(Epoch::next_look);
+                let restart = self.restart.as_ref().and_then(|restart| match restart.obstacle {
+                    Some(Obstacle::TooSoon { .. }) => self.interval_over(),
+                    Some(Obstacle::NotReady { .. }) => restart.looks.map(|looks| looks.next),
+                    // The end of an epoch is an event.
+                    Some(Obstacle::TooMany { .. }) | None => None,
                 });
                 look.into_iter().chain(restart).min()
             }
@@ -420,7 +426,7 @@ impl Supervisor {
         if self.restart.is_some() {
             return self.say_of(self.next, None, What::RestartAlreadyQueued);
         }
-        self.restart = Some(Restart { obstacle: None, look: LastLook::Due });
+        self.restart = Some(Restart { obstacle: None, looks: None, looking: false });
         self.try_restart(now);
     }
 
@@ -432,23 +438,22 @@ impl Supervisor {
         if let Some(obstacle) = self.obstacle(now) {
             return self.wait_for(obstacle);
         }
-        let newest = self.newest().map(|newest| (newest.number, newest.leader));
-        let (Some(restart), Some((epoch, leader))) = (&mut self.restart, newest) else {
+        if self.policy.readiness == Readiness::None {
+            return self.start();
+        }
+        let newest = self.newest().map(|newest| (newest.number, newest.leader, newest.started));
+        let (Some(restart), Some((epoch, leader, started))) = (&mut self.restart, newest) else {
             return;
         };
-        match (self.policy.readiness, &restart.look) {
-            (Readiness::None, _) => self.start(),
-            (Readiness::Auto, LastLook::UnderWay(_)) => {}
-            (Readiness::Auto, LastLook::Again(looks)) if looks.next > now => {}
-            (Readiness::Auto, LastLook::Due) => {
-                restart.look = LastLook::UnderWay(None);
-                self.act(Action::Look { epoch, leader });
-            }
-            (Readiness::Auto, LastLook::Again(looks)) => {
-                restart.look = LastLook::UnderWay(Some(*looks));
-                self.act(Action::Look { epoch, leader });
-            }
+        if restart.looking || restart.looks.is_some_and(|looks| looks.next > now) {
+            return;
         }
+        restart.looking = true;
+        let looks = restart.looks.get_or_insert_with(|| Looks::begin(now));
+        if looks.look(now, self.policy.ready_timeout) {
+            self.say_of(epoch, leader, What::NotReady { after: now - started });
+        }
+        self.act(Action::Look { epoch, leader });
     }
 
     /// Notes what the restart waits for, and says it when it is something new.
@@ -464,25 +469,21 @@ impl Supervisor {
         }
     }
 
-    /// The answer to the last look before a restart.
-    fn last_look(&mut self, now: Moment, view: View) {
-        let newest = self.newest().map(|newest| (newest.number, newest.leader, newest.started));
-        let (Some(restart), Some((epoch, leader, started))) = (&mut self.restart, newest) else {
+    /// The answer to a look just before a restart.
+    fn last_look(&mut self, now: Moment, epoch: u32, view: View) {
+        let Some(restart) = self.restart.as_mut().filter(|restart| restart.looking) else {
             return;
         };
-        let LastLook::UnderWay(looks) = &restart.look else {
-            return;
-        };
-        if view != View::Starting {
-            return self.start();
+        restart.looking = false;
+        match view {
+            View::Starting => {
+                if let Some(looks) = &mut restart.looks {
+                    looks.answered(now);
+                }
+                self.wait_for(Obstacle::NotReady { epoch });
+            }
+            View::Ready | View::Silent | View::Unreadable => self.start(),
         }
-        let mut looks = looks.unwrap_or_else(|| Looks::begin(now));
-        let late = looks.look_again(now, self.policy.ready_timeout);
-        restart.look = LastLook::Again(looks);
-        if late {
-            self.say_of(epoch, leader, What::NotReady { after: now - started });
-        }
-        self.wait_for(Obstacle::NotReady { epoch });
     }
 
     fn obstacle(&self, now: Moment) -> Option<Obstacle> {
@@ -546,9 +547,10 @@ impl Supervisor {
             View::Starting | View::Ready => self.announces = true,
             View::Silent | View::Unreadable => {}
         }
-        if newest.state == State::Ready {
-            return self.last_look(now, view);
-        }
+        let State::Starting(starting) = &mut newest.state else {
+            return self.last_look(now, number, view);
+        };
+        starting.looks.answered(now);
         let settled = now - newest.started >= SETTLING;
         let by = match view {
             View::Ready => ReadyBy::Announcement,
@@ -586,16 +588,12 @@ impl Supervisor {
 
     fn tick_serving(&mut self, now: Moment) {
         let timeout = self.policy.ready_timeout;
-        if let Some(Epoch { number, leader, started, state, .. }) = self.epochs.last_mut()
-            && let State::Starting(Starting { looks, .. }) = state
-            && looks.next <= now
+        if let Some(newest) = self.epochs.last_mut()
+            && newest.next_look().is_some_and(|due| due <= now)
+            && let State::Starting(Starting { looks, .. }) = &mut newest.state
         {
-            let (epoch, leader, started) = (*number, *leader, *started);
-            let late = looks.look_again(now, timeout);
-            // The look that finds a silent target settled comes when it is settled.
-            if now < started + SETTLING {
-                looks.next = looks.next.min(started + SETTLING);
-            }
+            let late = looks.look(now, timeout);
+            let (epoch, leader, started) = (newest.number, newest.leader, newest.started);
             if late {
                 self.say_of(epoch, leader, What::NotReady { after: now - started });
             }
