@@ -69,7 +69,7 @@ fn try_run(
         signals,
         target: Target::new(config.words, std::env::vars_os(), inherited)?,
         log: Log::new(config.log_format, config.log_level),
-        received: Vec::new(),
+        batch: Batch::default(),
         oom_kills: None,
         terminal: Terminal::default(),
         started: false,
@@ -87,8 +87,8 @@ struct Driver {
     signals: SignalFd,
     target: Target,
     log: Log,
-    /// The signals of this turn; kept for its memory.
-    received: Vec<Signal>,
+    /// Signals that were read and have not been handled.
+    batch: Batch,
     /// The out-of-memory kills when the core last asked to record them.
     oom_kills: Option<u64>,
     terminal: Terminal,
@@ -135,21 +135,11 @@ impl Driver {
 
     /// Takes in what there is; says whether there may be more.
     fn turn(&mut self) -> bool {
-        // An exit is peeked at before the signals are read, so that every signal sent before it
-        // is in the same batch, and the core can put a SIGTERM first.
-        let mut peeked = sys::peek();
-        self.received.clear();
-        self.read_signals();
-        if !matches!(peeked, Ok(Peek::Ended(..))) && self.received.contains(&Signal::CHLD) {
-            peeked = sys::peek();
-            self.read_signals();
-        }
-        let batch = Batch::new(std::mem::take(&mut self.received));
-        for signal in batch.before_exits() {
-            self.handle(Event::Signal(signal));
-        }
-        let more = self.take_in_exits(peeked);
-        for signal in batch.after_exits() {
+        self.take_in_signals();
+        let more = self.take_in_exits();
+        while self.exit.is_none()
+            && let Some(signal) = self.batch.take()
+        {
             self.handle(Event::Signal(signal));
         }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic()) {
@@ -158,18 +148,25 @@ impl Driver {
         more
     }
 
-    fn read_signals(&mut self) {
-        if let Err(error) = self.signals.read(&mut self.received) {
+    /// Reads the signals that wait, and hands those to the core that go before exits.
+    fn take_in_signals(&mut self) {
+        if let Err(error) = self.signals.read(&mut self.batch) {
             self.log.say(Level::Error, "signals", &format_args!("cannot read signals: {error}"));
+        }
+        while let Some(signal) = self.batch.take_before_exits() {
+            self.handle(Event::Signal(signal));
         }
     }
 
     /// Hands exits to the core, which has them reaped one by one; says whether there are more.
-    fn take_in_exits(&mut self, first: io::Result<Peek>) -> bool {
-        let mut peeked = first;
+    fn take_in_exits(&mut self) -> bool {
         for _ in 0..REAPED_A_TURN {
-            match peeked {
+            match sys::peek() {
                 Ok(Peek::Ended(pid, status)) => {
+                    if self.supervisor.is_leader(pid) {
+                        // A SIGTERM that was sent to all of us at once may have come since.
+                        self.take_in_signals();
+                    }
                     let out_of_memory = self.out_of_memory(pid, status);
                     self.handle(Event::Exited { pid, status, out_of_memory });
                     if self.exit.is_some() {
@@ -187,7 +184,6 @@ impl Driver {
                     return false;
                 }
             }
-            peeked = sys::peek();
         }
         true
     }

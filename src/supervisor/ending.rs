@@ -98,14 +98,19 @@ impl Supervisor {
         let term_wait = self.policy.term_wait;
         let epochs = self.epochs.len();
         self.say(What::Stopping { reason, epochs, term_wait });
-        self.restart = None;
+        if self.restart.take().is_some() {
+            let why = "everything is being stopped".into();
+            self.say(What::RestartRefused { why });
+        }
         let mut ending = Ending::new(outcome, now, now + term_wait);
         for index in 0..epochs {
             let group = self.epochs[index].leader;
             let signal = self.policy.stop_signal;
             self.act(Action::SignalGroup { group, signal });
             // A stopped process acts on nothing but SIGKILL until it goes on.
-            self.act(Action::SignalGroup { group, signal: Signal::CONT });
+            if signal != Signal::CONT {
+                self.act(Action::SignalGroup { group, signal: Signal::CONT });
+            }
             ending.groups.insert(group);
         }
         self.phase = Phase::Stopping(ending);
@@ -137,11 +142,16 @@ impl Supervisor {
             Phase::Serving | Phase::Ended => return,
         };
         for &Orphan { pid, group } in orphans {
+            if pid == group {
+                // It leads its group, so the epoch of that number has been reaped, and this is
+                // another group.
+                ending.groups.remove(&group);
+            }
             if ending.groups.contains(&group) || !ending.told.insert(pid) {
                 continue;
             }
             self.actions.push_back(Action::SignalChild { pid, signal });
-            if signal != Signal::KILL {
+            if signal != Signal::KILL && signal != Signal::CONT {
                 self.actions.push_back(Action::SignalChild { pid, signal: Signal::CONT });
             }
         }

@@ -211,31 +211,31 @@ pub struct Supervisor {
     actions: VecDeque<Action>,
 }
 
-/// The signals of one turn, in the contract's order: what stops us, then (by the caller) the
-/// exits, so that an exit beside a SIGTERM belongs to the stop, then the rest.
-#[derive(Debug)]
+/// The signals that have been read and not been handled, whatever order the kernel reports.
+///
+/// What stops us is taken first, before any exit, so that an exit beside a SIGTERM belongs to the
+/// stop; then (by the caller) come the exits, then the rest in the order of [`Meaning`].
+#[derive(Clone, Debug, Default)]
 pub struct Batch(Vec<Signal>);
 
 impl Batch {
-    /// Puts signals into their order.
-    pub fn new(mut signals: Vec<Signal>) -> Self {
-        signals.sort_by_key(|signal| signal.meaning());
-        Self(signals)
+    /// Takes out a signal that goes before exits.
+    pub fn take_before_exits(&mut self) -> Option<Signal> {
+        let at = self.0.iter().position(|signal| signal.meaning() < Meaning::Reap)?;
+        Some(self.0.remove(at))
     }
 
-    fn split(&self) -> (&[Signal], &[Signal]) {
-        let exits = self.0.partition_point(|signal| signal.meaning() < Meaning::Reap);
-        self.0.split_at(exits)
+    /// Takes out the signal that is next in order.
+    pub fn take(&mut self) -> Option<Signal> {
+        let next = self.0.iter().enumerate().min_by_key(|(_, signal)| signal.meaning());
+        let at = next.map(|(index, _)| index)?;
+        Some(self.0.remove(at))
     }
+}
 
-    /// The signals to handle before any exit.
-    pub fn before_exits(&self) -> impl Iterator<Item = Signal> {
-        self.split().0.iter().copied()
-    }
-
-    /// The signals to handle after the exits.
-    pub fn after_exits(&self) -> impl Iterator<Item = Signal> {
-        self.split().1.iter().copied()
+impl Extend<Signal> for Batch {
+    fn extend<T: IntoIterator<Item = Signal>>(&mut self, signals: T) {
+        self.0.extend(signals);
     }
 }
 
@@ -346,9 +346,9 @@ impl Supervisor {
         match signal.meaning() {
             Meaning::Stop => self.stop_asked(now, signal),
             Meaning::Restart => self.restart_asked(now),
-            Meaning::Reopen => self.forward(signal, Self::reopen),
-            Meaning::ToGroups => self.forward(signal, Self::forward_to_group),
-            Meaning::ToCatchers => self.forward(signal, Self::forward_to_catchers),
+            Meaning::Reopen => self.forward(now, signal, Self::reopen),
+            Meaning::ToGroups => self.forward(now, signal, Self::forward_to_group),
+            Meaning::ToCatchers => self.forward(now, signal, Self::forward_to_catchers),
             // Exits are events of their own, and the others are never told to us.
             Meaning::Reap | Meaning::Ignored | Meaning::Fault | Meaning::Uncatchable => {}
         }
@@ -356,8 +356,13 @@ impl Supervisor {
 
     /// The signals that are passed on go to every living epoch, a stop notwithstanding: an
     /// epoch that drains still writes its log.
-    fn forward(&mut self, signal: Signal, deliver: fn(&mut Self, usize, Signal)) {
-        match self.phase {
+    fn forward(&mut self, now: Moment, signal: Signal, deliver: fn(&mut Self, usize, Signal)) {
+        match &self.phase {
+            // Every epoch has had it, and a second one makes many servers cut their drain.
+            Phase::Stopping(ending) if signal == self.policy.stop_signal => {
+                let left = ending.deadline - now;
+                self.say(What::AlreadyStopping { signal, left });
+            }
             Phase::Serving | Phase::Stopping(_) => {
                 for index in 0..self.epochs.len() {
                     deliver(self, index, signal);
@@ -368,9 +373,12 @@ impl Supervisor {
     }
 
     fn reopen(&mut self, index: usize, signal: Signal) {
+        let ending = self.is_ending();
         let epoch = &mut self.epochs[index];
         match &mut epoch.state {
             State::Ready => self.forward_to_catchers(index, signal),
+            // It will not become ready any more.
+            State::Starting(_) if ending => self.say(What::DroppedAtEnd { signal }),
             State::Starting(starting) => {
                 starting.reopen_owed = true;
                 let (number, leader) = (epoch.number, epoch.leader);
@@ -544,8 +552,8 @@ impl Supervisor {
             return;
         };
         match view {
-            View::Starting | View::Ready => self.announces = true,
-            View::Silent | View::Unreadable => {}
+            View::Starting | View::Ready | View::Unreadable => self.announces = true,
+            View::Silent => {}
         }
         let State::Starting(starting) = &mut newest.state else {
             return self.last_look(now, number, view);

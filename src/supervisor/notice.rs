@@ -223,7 +223,7 @@ impl fmt::Display for What {
                 write!(f, "{signal}, since without /proc nobody can tell whom it would kill")
             }
             Self::DroppedAtEnd { signal } => {
-                write!(f, "{signal}, since everything is being killed")
+                write!(f, "{signal}, since everything is being stopped")
             }
             Self::Stopping { reason, epochs, term_wait } => write!(
                 f,

@@ -91,8 +91,8 @@ impl SignalFd {
     /// first, and some real-time ones. The rest waits for the next turn.
     const AT_ONCE: usize = 64;
 
-    /// Appends the signals that wait.
-    pub fn read(&self, signals: &mut Vec<Signal>) -> io::Result<()> {
+    /// Reads the signals that wait.
+    pub fn read(&self, signals: &mut impl Extend<Signal>) -> io::Result<()> {
         let mut read = [const { MaybeUninit::<libc::signalfd_siginfo>::uninit() }; Self::AT_ONCE];
         let room = size_of_val(&read);
         // SAFETY: the pointer and the length are those of an array of our own.

@@ -1,0 +1,238 @@
+//! The core in its loop, as `driver.rs` runs it, over the fake kernel and before the judge.
+
+use std::fmt::{self, Write};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use hot_restarter::signal::Signal;
+use hot_restarter::supervisor::{Action, Batch, Event, Pid, Policy, Status, Supervisor};
+
+use crate::kernel::{Kernel, Peek};
+use crate::ledger::Ledger;
+use crate::words;
+
+/// More actions than any one event can be worth.
+const ACTIONS_BOUND: usize = 10_000;
+/// More turns than any one moment can be worth.
+const TURNS_BOUND: usize = 10_000;
+
+/// Spoils an action, so that the judge can prove itself.
+pub(crate) type Sabotage = fn(Action, &World) -> Vec<Action>;
+
+/// A restarter with everything around it.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) kernel: Kernel,
+    pub(crate) ledger: Ledger,
+    pub(crate) policy: Policy,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// The first thing that the judge did not like.
+    pub(crate) violation: Option<String>,
+    /// Every action in words, since this was last emptied; kept only on request.
+    pub(crate) story: Option<Vec<String>>,
+    /// The actions and answers themselves, likewise.
+    pub(crate) actions: Vec<Action>,
+    /// How many actions have been performed.
+    pub(crate) performed: u64,
+    /// Signals to us that have not been read.
+    pending: Vec<Signal>,
+    /// Signals that have been read and not been handled.
+    batch: Batch,
+}
+
+impl World {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self {
+            supervisor: Supervisor::new(policy.clone()),
+            kernel: Kernel::new(),
+            ledger: Ledger::new(policy.clone()),
+            policy,
+            sabotage: None,
+            violation: None,
+            story: None,
+            actions: Vec::new(),
+            performed: 0,
+            pending: Vec::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Epoch 0 is started.
+    pub(crate) fn begin(&mut self) {
+        self.handle(&Event::Begin);
+        self.settle();
+    }
+
+    /// A signal to us, not read yet.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.pending.push(signal);
+    }
+
+    /// A process ends; nobody has noticed yet.
+    pub(crate) fn end(&mut self, pid: Pid, status: Status) {
+        self.kernel.end(pid, status);
+    }
+
+    /// The exit code is out, or the judge has spoken.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ledger.has_ended() || self.violation.is_some()
+    }
+
+    /// Turns until there is nothing to take in.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..TURNS_BOUND {
+            if self.is_over() {
+                return;
+            }
+            let deadline_over =
+                self.supervisor.next_deadline().is_some_and(|deadline| deadline <= self.kernel.now);
+            let waiting = match self.kernel.peek() {
+                Peek::Ended(..) => true,
+                Peek::Childless => self.ledger.is_ending(),
+                Peek::Nothing => false,
+            };
+            if !waiting && !deadline_over && self.pending.is_empty() {
+                return;
+            }
+            self.turn();
+        }
+        self.violation.get_or_insert_with(|| "turns without end".into());
+    }
+
+    /// Time passes, and we are woken at each deadline.
+    pub(crate) fn pass(&mut self, span: Duration) {
+        let until = self.kernel.now + span;
+        for _ in 0..TURNS_BOUND {
+            self.settle();
+            let Some(deadline) = self.supervisor.next_deadline() else {
+                break;
+            };
+            if self.is_over() || deadline > until {
+                break;
+            }
+            self.kernel.now = self.kernel.now.max(deadline);
+        }
+        self.kernel.now = until;
+        self.settle();
+    }
+
+    /// The clock jumps to the next deadline, and no further.
+    pub(crate) fn pass_to_deadline(&mut self) {
+        if let Some(deadline) = self.supervisor.next_deadline() {
+            self.kernel.now = self.kernel.now.max(deadline);
+            self.settle();
+        }
+    }
+
+    /// One turn of the driver's loop.
+    fn turn(&mut self) {
+        self.take_in_signals();
+        for _ in 0..TURNS_BOUND {
+            match self.kernel.peek() {
+                Peek::Ended(pid, status) => {
+                    if self.supervisor.is_leader(pid) {
+                        self.take_in_signals();
+                    }
+                    self.handle(&Event::Exited { pid, status, out_of_memory: None });
+                }
+                Peek::Childless => {
+                    self.handle(&Event::Childless);
+                    break;
+                }
+                Peek::Nothing => break,
+            }
+            if self.is_over() {
+                break;
+            }
+        }
+        while !self.is_over()
+            && let Some(signal) = self.batch.take()
+        {
+            self.handle(&Event::Signal(signal));
+        }
+        if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= self.kernel.now) {
+            self.handle(&Event::Tick);
+        }
+    }
+
+    fn take_in_signals(&mut self) {
+        self.batch.extend(self.pending.drain(..));
+        while let Some(signal) = self.batch.take_before_exits() {
+            self.handle(&Event::Signal(signal));
+        }
+    }
+
+    /// Tells the core one thing, and does what it says until it says no more.
+    fn handle(&mut self, event: &Event) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.tell(event.clone());
+        for _ in 0..ACTIONS_BOUND {
+            let Some(action) = self.supervisor.next_action() else {
+                let deadline = self.supervisor.next_deadline();
+                let verdict = self.ledger.settle(self.kernel.now, event, &self.kernel, deadline);
+                self.violation = verdict.err();
+                return;
+            };
+            let actions = match self.sabotage {
+                Some(sabotage) => sabotage(action, self),
+                None => vec![action],
+            };
+            for action in actions {
+                self.perform(action);
+                if self.violation.is_some() {
+                    return;
+                }
+            }
+        }
+        self.violation = Some("actions without end".into());
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.ledger.note(self.kernel.now, &event);
+        self.supervisor.handle(self.kernel.now, event);
+    }
+
+    fn perform(&mut self, action: Action) {
+        let now = self.kernel.now;
+        self.performed += 1;
+        if let Err(violation) = self.ledger.judge(now, &action, &self.kernel) {
+            self.violation = Some(violation);
+            return;
+        }
+        let mut words = self.story.is_some().then(|| words::action(&action, &self.kernel));
+        let answer = self.kernel.perform(&action, self.ledger.stopping());
+        if let (Some(words), Some(answer)) = (&mut words, answer.as_ref().and_then(words::answer)) {
+            let _ = write!(words, " [{answer}]");
+        }
+        if let (Some(story), Some(words)) = (&mut self.story, words) {
+            story.push(words);
+            self.actions.push(action);
+        }
+        if let Some(answer) = answer {
+            self.tell(answer);
+        }
+    }
+
+    /// A number for all that the future of this world depends on, verdicts included.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.kernel.hash(&mut hasher);
+        self.ledger.facts().hash(&mut hasher);
+        // The core hides its state; what it shows of it for debugging is all of it.
+        let _ = write!(Hashed(&mut hasher), "{:?}", self.supervisor);
+        hasher.finish()
+    }
+}
+
+/// Hashes what is written to it.
+struct Hashed<'a>(&'a mut DefaultHasher);
+
+impl Write for Hashed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
