@@ -1,8 +1,37 @@
-//! Exit codes, all of them, in one table.
+//! How processes end: the status of a child, and our own exit codes, all in one table.
 
 use std::fmt;
 
-use crate::supervisor::Status;
+use crate::signal::Signal;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It exited with this code.
+    Exited(u8),
+    /// A signal ended it.
+    Signaled(Signal),
+}
+
+impl Status {
+    /// The code by which a shell and a container runtime pass this on: N, or 128 + signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Self::Signaled(signal) => 128 + signal.number() as u8,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with {code}"),
+            Self::Signaled(signal) => write!(f, "was ended by {signal}"),
+        }
+    }
+}
 
 /// The way in which we end, and with it our exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +102,6 @@ impl fmt::Display for Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::Signal;
 
     #[test]
     fn an_epoch_passes_its_status_on_as_a_shell_would() {

@@ -5,7 +5,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use super::Notice;
-use crate::exit::Exit;
+use crate::exit::{Exit, Status};
 use crate::signal::Signal;
 
 /// A moment of `CLOCK_MONOTONIC`, as the time since that clock's own beginning.
@@ -34,35 +34,6 @@ pub struct Pid(pub i32);
 impl fmt::Display for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// It exited with this code.
-    Exited(u8),
-    /// A signal ended it.
-    Signaled(Signal),
-}
-
-impl Status {
-    /// The code by which a shell and a container runtime pass this on: N, or 128 + signal.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Exited(code) => code,
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            Self::Signaled(signal) => 128 + signal.number() as u8,
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(code) => write!(f, "exited with {code}"),
-            Self::Signaled(signal) => write!(f, "was ended by {signal}"),
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use support::scene::Scene;
 use crate::peers::Peer;
 use crate::stats::{Table, median};
 
-const TIMES: usize = 5;
+const TIMES: usize = 3;
 
 /// What one run took.
 struct Cost {
@@ -55,9 +55,9 @@ pub(crate) fn burst(peers: &[Peer], orphans: usize, table: &mut Table) {
 pub(crate) fn stream(peers: &[Peer], orphans: usize, table: &mut Table) {
     let run = |peer: &Peer| {
         let scene = Scene::new();
-        let go = scene.place("go");
+        let gate = scene.gate();
         let steps =
-            format!("say=set await={go} repeat={orphans} [ fork [ fork [ ] ] reap ] say=done wait");
+            format!("say=set await={gate} repeat={orphans} [ fork [ fork [ ] ] reap ] say=done wait");
         let words: Vec<String> = peer.words.iter().cloned().chain(scene.probe(&steps)).collect();
         let mut init = scene.command(&words).stderr(Stdio::null()).spawn().expect("an init");
         let pid = i32::try_from(init.id()).expect("a pid is an int");
@@ -65,9 +65,11 @@ pub(crate) fn stream(peers: &[Peer], orphans: usize, table: &mut Table) {
         journal.await_said("set");
         let before = processor_ms(pid);
         let begun = Instant::now();
-        fs::File::create(&go).expect("a file in the scene's folder");
+        gate.open();
         let mut zombies = 0;
         while !journal.entries().iter().any(|entry| entry.rest == "done") {
+            let ended = init.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "{} has ended before its target: {ended:?}", peer.name);
             zombies = zombies.max(count_children(pid).saturating_sub(1));
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,0 +1,85 @@
+//! Signals to us, and those that are passed on.
+
+use super::{Action, Epoch, Moment, Phase, Reach, State, Supervisor, What};
+use crate::signal::{Meaning, Signal};
+
+/// What a signal to us does.
+impl Supervisor {
+    pub(super) fn signal(&mut self, now: Moment, signal: Signal) {
+        match signal.meaning() {
+            Meaning::Stop => self.stop_asked(now, signal),
+            Meaning::Restart => self.restart_asked(now),
+            Meaning::Reopen => self.forward(now, signal, Self::reopen),
+            Meaning::ToGroups => self.forward(now, signal, Self::forward_to_group),
+            Meaning::ToCatchers => self.forward(now, signal, Self::forward_to_catchers),
+            // Exits are events of their own, and the others are never told to us.
+            Meaning::Reap | Meaning::Ignored | Meaning::Fault | Meaning::Uncatchable => {}
+        }
+    }
+
+    /// The signals that are passed on go to every living epoch, a stop notwithstanding: an
+    /// epoch that drains still writes its log.
+    fn forward(&mut self, now: Moment, signal: Signal, deliver: fn(&mut Self, usize, Signal)) {
+        match &self.phase {
+            // Every epoch has had it, and a second one makes many servers cut their drain.
+            Phase::Stopping(ending) if signal == self.policy.stop_signal => {
+                let left = ending.deadline - now;
+                self.say(What::AlreadyStopping { signal, left });
+            }
+            Phase::Serving | Phase::Stopping(_) => {
+                for index in 0..self.epochs.len() {
+                    deliver(self, index, signal);
+                }
+            }
+            Phase::Killing(_) | Phase::Ended => self.say(What::DroppedAtEnd { signal }),
+        }
+    }
+
+    fn reopen(&mut self, index: usize, signal: Signal) {
+        let ending = self.is_ending();
+        let epoch = &mut self.epochs[index];
+        match &mut epoch.state {
+            State::Ready => self.forward_to_catchers(index, signal),
+            // It will not become ready any more.
+            State::Starting(_) if ending => self.say(What::DroppedAtEnd { signal }),
+            State::Starting(starting) => {
+                starting.reopen_owed = true;
+                let (number, leader) = (epoch.number, epoch.leader);
+                self.say_of(number, leader, What::ReopenPostponed);
+            }
+        }
+    }
+
+    fn forward_to_group(&mut self, index: usize, signal: Signal) {
+        let Epoch { number, leader, .. } = self.epochs[index];
+        self.act(Action::SignalGroup { group: leader, signal });
+        self.say_of(number, leader, What::ForwardedToGroup { signal });
+    }
+
+    pub(super) fn forward_to_catchers(&mut self, index: usize, signal: Signal) {
+        let Epoch { number, leader, .. } = self.epochs[index];
+        self.act(Action::SignalCatchers { epoch: number, leader, signal });
+    }
+
+    pub(super) fn reached(&mut self, number: u32, signal: Signal, reach: Reach) {
+        let Some(epoch) = self.epochs.iter().find(|epoch| epoch.number == number) else {
+            return;
+        };
+        let leader = epoch.leader;
+        let reopen = signal.meaning() == Meaning::Reopen;
+        let what = match (reach, reopen) {
+            (Reach::Sent(processes), true) => What::Reopened { processes },
+            (Reach::Nobody, true) => What::ReopenUnheard,
+            (Reach::Unknown, true) => {
+                // The epoch is ready, so the program that it was started as can be trusted to
+                // catch what every server catches.
+                self.act(Action::SignalChild { pid: leader, signal });
+                What::ReopenBlind
+            }
+            (Reach::Sent(processes), false) => What::Forwarded { signal, processes },
+            (Reach::Nobody, false) => What::Dropped { signal },
+            (Reach::Unknown, false) => What::DroppedBlind { signal },
+        };
+        self.say_of(number, leader, what);
+    }
+}
