@@ -62,8 +62,7 @@ fn try_run(
     let (signals, inherited) =
         signals.map_err(|error| anyhow::Error::new(error).context(context))?;
     // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
-    prctl::set_child_subreaper(true)
-        .map_err(|error| anyhow::Error::new(error).context("cannot become a child subreaper"))?;
+    let subreaper = prctl::set_child_subreaper(true);
     let mut driver = Driver {
         supervisor: Supervisor::new(config.policy),
         signals,
@@ -78,6 +77,13 @@ fn try_run(
     driver.handle(Event::Begin);
     for warning in config.warnings {
         driver.log.say(Level::Warn, "configuration", &warning);
+    }
+    if let Err(error) = subreaper
+        && std::process::id() != 1
+    {
+        // QEMU's user emulation has no such call.
+        let message = format_args!("orphans are not handed to us, and outlive us: {error}");
+        driver.log.say(Level::Warn, "subreaper", &message);
     }
     Ok(driver.serve())
 }

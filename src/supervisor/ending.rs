@@ -1,6 +1,7 @@
 //! The way out: from the first word of a stop to the exit code.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{Action, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, What};
@@ -16,6 +17,11 @@ const ORPHAN_LOOK: Duration = Duration::from_millis(100);
 /// Ends of children make us look for orphans sooner, but not more often than this: with
 /// thousands of them each look is long.
 const ORPHAN_LOOK_AFTER_END: Duration = Duration::from_millis(10);
+
+/// How long the older ones of epochs that announce their readiness are left to the newest, which
+/// tells its parent to end. An Envoy whose parent has gone first may wait for its answer for
+/// ever, deaf to SIGTERM (measured: 10 of 400 stops amid a handover, none in this order).
+const PARENTS_WAIT: Duration = Duration::from_secs(1);
 
 /// What brought us here; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,13 +57,16 @@ pub(super) struct Ending {
     killed: bool,
     /// When we stop waiting.
     pub(super) deadline: Moment,
+    /// The older epochs have not been asked to end; they will be when the newest has ended, and
+    /// at this time at the latest.
+    held: Option<Moment>,
     /// When we look for orphans again.
     next_look: Moment,
     last_look: Moment,
     /// The orphans that have had this phase's signal. They are our children and leave this set
     /// when they are reaped, so none of these numbers can be a stranger's.
     told: BTreeSet<Pid>,
-    /// The groups that have had it. A group's number is not given away while it has a member,
+    /// The groups that have had it, or will. A group's number is not given away while it has a member,
     /// and an orphan that shows it is one.
     groups: BTreeSet<Pid>,
 }
@@ -68,6 +77,7 @@ impl Ending {
             outcome,
             killed: false,
             deadline,
+            held: None,
             next_look: now + ORPHAN_LOOK,
             last_look: now,
             told: BTreeSet::new(),
@@ -76,7 +86,8 @@ impl Ending {
     }
 
     pub(super) fn next_deadline(&self) -> Moment {
-        self.deadline.min(self.next_look)
+        let next = self.deadline.min(self.next_look);
+        self.held.map_or(next, |held| held.min(next))
     }
 }
 
@@ -103,18 +114,53 @@ impl Supervisor {
             self.say(What::RestartRefused { why });
         }
         let mut ending = Ending::new(outcome, now, now + term_wait);
-        for index in 0..epochs {
+        ending.groups.extend(self.epochs.iter().map(|epoch| epoch.leader));
+        if self.announces && epochs > 1 {
+            ending.held = Some(now + PARENTS_WAIT);
+        }
+        let first = if ending.held.is_some() { epochs - 1 } else { 0 };
+        self.phase = Phase::Stopping(ending);
+        self.ask(first..epochs);
+        self.act(Action::ListOrphans);
+    }
+
+    /// Asks these epochs to end.
+    fn ask(&mut self, epochs: Range<usize>) {
+        let signal = self.policy.stop_signal;
+        for index in epochs {
             let group = self.epochs[index].leader;
-            let signal = self.policy.stop_signal;
             self.act(Action::SignalGroup { group, signal });
             // A stopped process acts on nothing but SIGKILL until it goes on.
             if signal != Signal::CONT {
                 self.act(Action::SignalGroup { group, signal: Signal::CONT });
             }
-            ending.groups.insert(group);
         }
-        self.phase = Phase::Stopping(ending);
-        self.act(Action::ListOrphans);
+    }
+
+    /// Asks the older epochs, if they have been left to the newest so far.
+    fn ask_held(&mut self, older: Range<usize>) {
+        if let Phase::Stopping(ending) = &mut self.phase
+            && ending.held.take().is_some()
+        {
+            self.ask(older);
+        }
+    }
+
+    /// An epoch has ended on our way out.
+    pub(super) fn ended_in_ending(&mut self, now: Moment, index: usize, status: Status) {
+        let epoch = self.epochs.remove(index);
+        self.say_of(epoch.number, epoch.leader, What::Ended { status });
+        self.act(Action::Reap { pid: epoch.leader });
+        let older = self.epochs.len();
+        if index == older {
+            self.ask_held(0..older);
+        } else if let Phase::Stopping(ending) = &mut self.phase
+            && ending.held.is_some()
+        {
+            // It has never been asked, so what it left in its group has not been either.
+            ending.groups.remove(&epoch.leader);
+        }
+        self.look_for_orphans(now);
     }
 
     /// Kills everything; what is in the group of an epoch that has just ended included, before
@@ -169,7 +215,7 @@ impl Supervisor {
     }
 
     /// A child has ended, and the kernel may have handed its children to us.
-    pub(super) fn look_for_orphans(&mut self, now: Moment) {
+    fn look_for_orphans(&mut self, now: Moment) {
         match &mut self.phase {
             Phase::Stopping(ending) | Phase::Killing(ending) => {
                 let soon = now.max(ending.last_look + ORPHAN_LOOK_AFTER_END);
@@ -199,6 +245,12 @@ impl Supervisor {
                 Phase::Serving | Phase::Ended => {}
             }
             return;
+        }
+        if let Phase::Stopping(ending) = &self.phase
+            && ending.held.is_some_and(|held| held <= now)
+        {
+            // The newest lives, since its end would have ended the wait.
+            self.ask_held(0..self.epochs.len() - 1);
         }
         match &mut self.phase {
             Phase::Stopping(ending) | Phase::Killing(ending) if ending.next_look <= now => {

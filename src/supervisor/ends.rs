@@ -14,10 +14,7 @@ impl Supervisor {
         match self.phase {
             Phase::Serving => {}
             Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
-                let epoch = self.epochs.remove(index);
-                self.say_of(epoch.number, epoch.leader, What::Ended { status });
-                self.act(Action::Reap { pid: epoch.leader });
-                return self.look_for_orphans(now);
+                return self.ended_in_ending(now, index, status);
             }
         }
         let epoch = &self.epochs[index];

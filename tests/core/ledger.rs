@@ -20,6 +20,8 @@ use crate::words;
 const KILL_WAIT: Duration = Duration::from_secs(2);
 /// At most so long does an orphan stay unnoticed.
 const ORPHAN_WAIT: Duration = Duration::from_millis(100);
+/// At most so long are older epochs that announce readiness left to the newest in a stop.
+const PARENTS_WAIT: Duration = Duration::from_secs(1);
 /// A target that announces nothing is given so long.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -55,9 +57,16 @@ enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Serving,
-    Stopping { cause: Cause, deadline: Moment },
+    Stopping { cause: Cause, deadline: Moment, parents: Option<Parents> },
     Killing { cause: Cause, deadline: Moment, time_ran_out: bool },
     Ended,
+}
+
+/// Older epochs that are not asked to end before this one has ended, or this moment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Parents {
+    newest: Pid,
+    until: Moment,
 }
 
 /// The judge.
@@ -181,7 +190,7 @@ impl Ledger {
                 }
             }
             Event::Seen { epoch, view } => {
-                self.facts.announced |= matches!(view, View::Starting | View::Ready);
+                self.facts.announced |= *view != View::Silent;
                 if let Some(epoch) = self.epoch_mut(*epoch) {
                     epoch.last_view = Some((now, *view));
                 }
@@ -203,7 +212,10 @@ impl Ledger {
     fn begin_stop(&mut self, now: Moment, cause: Cause) {
         self.facts.restart_wanted = false;
         let deadline = now + self.policy.term_wait;
-        self.facts.phase = Phase::Stopping { cause, deadline };
+        let several = self.facts.announced && self.facts.epochs.len() > 1;
+        let newest = self.facts.epochs.last().filter(|_| several).map(|epoch| epoch.leader);
+        let parents = newest.map(|newest| Parents { newest, until: now + PARENTS_WAIT });
+        self.facts.phase = Phase::Stopping { cause, deadline, parents };
     }
 
     fn note_signal(&mut self, now: Moment, signal: Signal) {
@@ -270,7 +282,7 @@ impl Ledger {
     }
 
     fn note_time(&mut self, now: Moment) {
-        if let Phase::Stopping { cause, deadline } = self.facts.phase
+        if let Phase::Stopping { cause, deadline, .. } = self.facts.phase
             && deadline <= now
         {
             let deadline = now + KILL_WAIT;
@@ -293,7 +305,7 @@ impl Ledger {
             Action::SignalGroup { group, signal } => {
                 Self::judge_group(*group, *signal, kernel)?;
                 for process in kernel.processes.iter().filter(|process| process.group == *group) {
-                    self.judge_signal(process.pid, *signal, kernel)?;
+                    self.judge_signal(now, process.pid, *signal, kernel)?;
                 }
                 if *signal == Signal::KILL && self.facts.to_kill == Some(*group) {
                     self.facts.to_kill = None;
@@ -305,11 +317,11 @@ impl Ledger {
                     format!("{signal} to {pid}, which is no child of ours, or was reaped")
                 })?;
                 self.judge_child(*pid, *signal)?;
-                self.judge_signal(*pid, *signal, kernel)
+                self.judge_signal(now, *pid, *signal, kernel)
             }
             Action::SignalCatchers { epoch, leader, signal } => {
                 self.judge_catchers(*epoch, *leader, *signal)?;
-                self.judge_signal(*leader, *signal, kernel)
+                self.judge_signal(now, *leader, *signal, kernel)
             }
             Action::Reap { pid } => {
                 ensure(self.facts.to_reap == Some(*pid), || {
@@ -390,7 +402,7 @@ impl Ledger {
     }
 
     /// May this process be sent this signal now?
-    fn judge_signal(&mut self, pid: Pid, signal: Signal, kernel: &Kernel) -> Verdict {
+    fn judge_signal(&mut self, now: Moment, pid: Pid, signal: Signal, kernel: &Kernel) -> Verdict {
         let Some(process) = kernel.process(pid) else {
             return Err(format!("{signal} to {pid}, which is gone"));
         };
@@ -414,6 +426,9 @@ impl Ledger {
             Phase::Stopping { .. } => {
                 ensure(signal != Signal::KILL, || format!("SIGKILL to {pid} before its time"))?;
                 if signal == self.policy.stop_signal {
+                    ensure(!self.is_left_to_its_child(now, process.group), || {
+                        format!("{signal} to {pid} before its child has ended")
+                    })?;
                     return ensure(process.stop_signals == 0, || {
                         format!("{signal} a second time to {pid} in one stop")
                     });
@@ -425,6 +440,17 @@ impl Ledger {
                 ensure(signal == Signal::KILL, || format!("{signal} to {pid} after SIGKILL"))
             }
         }
+    }
+
+    /// An Envoy is asked to end by its child, as long as that may take.
+    fn is_left_to_its_child(&self, now: Moment, group: Pid) -> bool {
+        let Phase::Stopping { parents: Some(parents), .. } = self.facts.phase else {
+            return false;
+        };
+        now < parents.until
+            && group != parents.newest
+            && !self.is_dead(parents.newest)
+            && !self.is_dead(group)
     }
 
     /// No living epoch has this leader.
@@ -588,7 +614,7 @@ impl Ledger {
                 && *event == Event::Tick
                 && process.ours_since + ORPHAN_WAIT < now;
             let in_epoch = !self.is_dead(process.group);
-            if !known && !in_epoch {
+            if !known && !in_epoch || self.is_left_to_its_child(now, process.group) {
                 continue;
             }
             let told = if killing {

@@ -7,7 +7,7 @@ use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{Batch, Policy, Reach, Readiness, Status, View};
 
-use crate::story::{SUCCESS, Story, defaults, signal};
+use crate::story::{at_once, SUCCESS, Story, defaults, signal};
 use crate::world::World;
 
 const CRASH: Status = Status::Exited(3);
@@ -27,7 +27,7 @@ fn with_terminal(epochs: u32) -> Story {
 #[test]
 fn a_stop_asks_every_group_once() {
     for name in ["TERM", "INT"] {
-        let mut story = Story::serving(defaults(), 2);
+        let mut story = Story::serving(at_once(), 2);
         story.receive(name);
         let expected = [
             "SIGTERM to group of epoch 0",
@@ -38,6 +38,32 @@ fn a_stop_asks_every_group_once() {
         ];
         assert_eq!(story.then(), expected);
     }
+}
+
+/// An Envoy that is asked to end tells its parent to; one whose parent has gone first may wait for
+/// it for ever.
+#[test]
+fn a_parent_is_asked_when_its_child_has_ended() {
+    let mut story = Story::serving(defaults(), 2);
+    story.receive("TERM");
+    let newest = ["SIGTERM to group of epoch 1", "SIGCONT to group of epoch 1", "list orphans [0]"];
+    assert_eq!(story.then(), newest);
+    story.forget();
+    story.epoch_ends(1, SUCCESS);
+    let older = ["reap epoch 1", "SIGTERM to group of epoch 0", "SIGCONT to group of epoch 0"];
+    assert_eq!(story.then(), older);
+}
+
+/// The same, where the child takes its time.
+#[test]
+fn a_parent_is_asked_after_a_second() {
+    let mut story = Story::serving(defaults(), 2);
+    story.receive("TERM");
+    story.forget();
+    story.pass(0.9);
+    assert!(!story.done().contains(&"SIGTERM to group of epoch 0"));
+    story.pass(0.2);
+    assert!(story.done().contains(&"SIGTERM to group of epoch 0"));
 }
 
 /// "`--stop-signal`, for targets that want another."

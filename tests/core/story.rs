@@ -24,6 +24,11 @@ pub(crate) fn defaults() -> Policy {
     }
 }
 
+/// The same with `--ready none`, under which no epoch announces anything.
+pub(crate) fn at_once() -> Policy {
+    Policy { readiness: Readiness::None, ..defaults() }
+}
+
 /// A signal by its name.
 pub(crate) fn signal(name: &str) -> Signal {
     name.parse().expect("a signal's name")
