@@ -569,6 +569,10 @@ impl Ledger {
                     "a stop that nobody wakes us for".into()
                 })?;
                 ensure(now < end || *event != Event::Tick, || "a stop without an end".into())?;
+                // The moment has come, and the tick of this very turn is still to be told.
+                if *event != Event::Tick && deadline.is_some_and(|deadline| deadline <= now) {
+                    return Ok(());
+                }
                 self.settle_ending(now, event, kernel)
             }
             Phase::Ended => ensure(deadline.is_none(), || "a deadline after the exit".into()),
