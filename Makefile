@@ -44,6 +44,8 @@ bench: build ## Measure; prints a table.
 lint: ## Formatting, clippy, dependencies.
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck docker/start_envoy.sh .ci/run; \
+	else echo 'shellcheck is not installed, so the scripts are not checked'; fi
 
 clean: ## Remove everything that was made.
 	-docker image prune --force --filter label=hot-restarter.inputs
