@@ -56,8 +56,9 @@ pub(crate) fn stream(peers: &[Peer], orphans: usize, table: &mut Table) {
     let run = |peer: &Peer| {
         let scene = Scene::new();
         let gate = scene.gate();
-        let steps =
-            format!("say=set await={gate} repeat={orphans} [ fork [ fork [ ] ] reap ] say=done wait");
+        let steps = format!(
+            "say=set await={gate} repeat={orphans} [ fork [ fork [ ] ] reap ] say=done wait"
+        );
         let words: Vec<String> = peer.words.iter().cloned().chain(scene.probe(&steps)).collect();
         let mut init = scene.command(&words).stderr(Stdio::null()).spawn().expect("an init");
         let pid = i32::try_from(init.id()).expect("a pid is an int");

@@ -1,10 +1,34 @@
-//! The finished binary, from outside. What needs an engine that is not there is reported as
-//! ignored, by name; with `CI=true` that is a failure.
+//! The finished binary, from outside. What needs something that the machine lacks is reported
+//! as ignored, by name; with `CI=true` that is a failure.
+//!
+//! Every module has a function `trials` that returns its trials; [`needs::trial`] makes one.
+
+mod docker;
+mod envoy;
+mod image;
+mod input;
+mod log;
+mod needs;
+mod pid1;
+mod process;
+mod terminal;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = Vec::new();
+    let trials: Vec<Trial> = [
+        process::trials(),
+        input::trials(),
+        log::trials(),
+        terminal::trials(),
+        pid1::trials(),
+        image::trials(),
+        docker::trials(),
+        envoy::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

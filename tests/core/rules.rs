@@ -7,7 +7,7 @@ use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{Batch, Policy, Reach, Readiness, Status, View};
 
-use crate::story::{at_once, SUCCESS, Story, defaults, signal};
+use crate::story::{SUCCESS, Story, at_once, defaults, signal};
 use crate::world::World;
 
 const CRASH: Status = Status::Exited(3);

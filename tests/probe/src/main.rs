@@ -1,2 +1,58 @@
-//! Stand-in.
-fn main() {}
+//! The child that tells what it was given, and each signal that it gets.
+//!
+//! Its arguments are steps, done from left to right; after the last one it exits with 0. What it
+//! says are lines of `PID WORD VALUE…`, each written with one `write`, so that many processes can
+//! share one file.
+//!
+//! | step | what it does |
+//! | --- | --- |
+//! | `to=PATH` | appends its lines to this file; before, they go to standard output |
+//! | `report` | says what it was given: see [`report`] |
+//! | `say=TEXT` | says this |
+//! | `catch=LIST` | says each of these signals as `signal NUMBER TIME SENDER` when it comes |
+//! | `exit-on=SIGNAL:CODE`, `die-on=SIGNAL` | catches it, says it, and exits or dies by it |
+//! | `ignore=LIST`, `default=LIST`, `block=LIST`, `unblock=LIST` | sets dispositions and mask |
+//! | `wait` | says `ready` and waits for signals for ever |
+//! | `sleep=MILLISECONDS`, `reap` | waits for the time, for all its children |
+//! | `await=PATH` | waits until nobody holds an exclusive lock of this file |
+//! | `touch=PATH`, `remove=PATH` | makes a file; removes one |
+//! | `exit=CODE`, `die=SIGNAL`, `raise=SIGNAL` | ends with a code, by a signal; sends itself one |
+//! | `fork [ STEP… ]` | does the steps in a child, which then exits with 0 |
+//! | `repeat=TIMES [ STEP… ]` | does the steps so often |
+//! | `epoch=NUMBER [ STEP… ]` | does the steps in this epoch only |
+//! | `setsid`, `uid=NUMBER`, `gid=NUMBER`, `close=FD` | what they say |
+//! | `hold=MEBIBYTES` | takes and touches memory |
+//! | `exec WORD…` | becomes another program, looked up in PATH |
+//!
+//! A LIST is `all` or signals with commas between them; a signal is a number or one of a few
+//! names.
+
+// Rust's runtime would change what is to be reported.
+#![no_main]
+
+mod kernel;
+mod report;
+mod signals;
+mod steps;
+mod voice;
+
+use std::ffi::{CStr, c_char, c_int};
+
+/// What the C library calls.
+///
+/// # Safety
+///
+/// Only the C library may call it, with as many pointers to strings as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn main(count: c_int, values: *const *const c_char) -> c_int {
+    let begun = kernel::monotonic_ns();
+    let words: Vec<&str> = (1..usize::try_from(count).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: these are `main`'s own arguments, which live as long as the process.
+            let word = unsafe { CStr::from_ptr(*values.add(index)) };
+            word.to_str().expect("the steps are text")
+        })
+        .collect();
+    steps::run(&words, begun);
+    0
+}

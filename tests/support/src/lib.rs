@@ -1,5 +1,16 @@
 //! What the tests and the benchmark share: the binaries under test, and waiting for conditions.
 
+pub mod descriptor;
+pub mod docker;
+pub mod envoy;
+pub mod inherit;
+pub mod journal;
+pub mod load;
+pub mod namespace;
+pub mod processes;
+pub mod scene;
+pub mod terminal;
+
 use std::env;
 use std::fmt::Debug;
 use std::path::PathBuf;

@@ -1,0 +1,291 @@
+//! Bad input: each has its one clear sentence and its exit code, and leaves nothing running.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Stdio;
+
+use libtest_mimic::Trial;
+use support::inherit::Inherit;
+use support::namespace;
+use support::scene::{Scene, holds};
+
+use crate::needs::{Needs, trial};
+
+/// The trials of this module.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("input::bad_usage", Needs::Nothing, bad_usage),
+        trial("input::bad_variables", Needs::Nothing, bad_variables),
+        trial("input::variables_that_are_not_ours", Needs::Nothing, variables_that_are_not_ours),
+        trial("input::not_utf_8", Needs::Nothing, not_utf_8),
+        trial("input::help_and_version", Needs::Nothing, help_and_version),
+        trial("input::words_of_the_program", Needs::Nothing, words_of_the_program),
+        trial("input::target_that_cannot_start", Needs::Nothing, target_that_cannot_start),
+        trial("input::target_of_a_restart", Needs::Nothing, target_of_a_restart),
+        trial("input::program_in_path", Needs::Nothing, program_in_path),
+        trial("input::no_descriptors_left", Needs::Nothing, no_descriptors_left),
+        trial("input::closed_descriptors", Needs::Nothing, || closed_descriptors(&[])),
+        trial("pid1::closed_descriptors", Needs::Namespace, || {
+            closed_descriptors(namespace::wrapper());
+        }),
+    ]
+}
+
+/// Runs it, and checks that it has refused with 2 and one line that holds this, and that no
+/// target has begun.
+fn assert_bad_usage(options: &[&str], variable: Option<(&str, &str)>, expected: &str) {
+    let scene = Scene::new();
+    let setup = scene.restarter(options, &[] as &[&str]).with(|command| {
+        command.envs(variable);
+    });
+    let (code, log) = setup.finish();
+    assert_eq!(code, 2, "{options:?} {variable:?}: {log}");
+    assert_eq!(log.lines().count(), 1, "{options:?} {variable:?}: {log}");
+    assert!(log.starts_with("hot-restarter: "), "{log}");
+    assert!(holds(&log, expected), "{expected:?} for {options:?} {variable:?}: {log}");
+    scene.assert_empty();
+}
+
+fn bad_usage() {
+    // None of these is executed; if one were, there would be an exit code of 0.
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "no program"),
+        (&["--"], "no program"),
+        (&["--term-wait", "3"], "no program"),
+        (&[""], "PROGRAM is empty"),
+        (&["--bogus", "true"], "--bogus"),
+        (&["-x", "true"], "-x"),
+        (&["--term-wait"], "--term-wait"),
+        (&["--term-wait", "soon", "true"], "soon…--term-wait"),
+        (&["--term-wait", "", "true"], "--term-wait"),
+        (&["--term-wait=-1", "true"], "-1…--term-wait"),
+        (&["--term-wait", "nan", "true"], "nan…--term-wait"),
+        (&["--term-wait", "inf", "true"], "inf…--term-wait"),
+        (&["--term-wait", "1e300", "true"], "1e300…--term-wait"),
+        (&["--term-wait", "99999999999999999999999", "true"], "--term-wait"),
+        (&["--min-restart-interval", "x", "true"], "--min-restart-interval"),
+        (&["--ready-timeout=-0.1", "true"], "-0.1…--ready-timeout"),
+        (&["--term-wait", "-1", "true"], "-1"),
+        (&["--stop-signal", "KILL", "true"], "--stop-signal…SIGKILL"),
+        (&["--stop-signal", "STOP", "true"], "--stop-signal…SIGSTOP"),
+        (&["--stop-signal", "SIGFOO", "true"], "SIGFOO…--stop-signal"),
+        (&["--stop-signal", "65", "true"], "65…--stop-signal"),
+        (&["--max-epochs", "1", "true"], "--max-epochs"),
+        (&["--max-epochs", "4", "true"], "--max-epochs"),
+        (&["--ready", "maybe", "true"], "maybe…--ready"),
+        (&["--log-level", "loud", "true"], "loud…--log-level"),
+        (&["--log-format", "xml", "true"], "xml…--log-format"),
+    ];
+    for (options, expected) in cases {
+        assert_bad_usage(options, None, expected);
+    }
+}
+
+fn bad_variables() {
+    let cases = [
+        ("HOT_RESTARTER_TERM_WAIT", "soon"),
+        ("HOT_RESTARTER_READY_TIMEOUT", "-1"),
+        ("HOT_RESTARTER_MIN_RESTART_INTERVAL", "1e300"),
+        ("HOT_RESTARTER_STOP_SIGNAL", "KILL"),
+        ("HOT_RESTARTER_MAX_EPOCHS", "1"),
+        ("HOT_RESTARTER_READY", "maybe"),
+        ("HOT_RESTARTER_LOG_LEVEL", "loud"),
+        ("HOT_RESTARTER_LOG_FORMAT", "xml"),
+    ];
+    for (name, value) in cases {
+        assert_bad_usage(&["true"], Some((name, value)), &format!("{value}…{name}"));
+    }
+}
+
+/// A misspelt variable is warned about; those that Kubernetes sets for a Service are not.
+fn variables_that_are_not_ours() {
+    let scene = Scene::new();
+    let setup = scene.restarter(&[], &scene.probe("exit=3")).with(|command| {
+        command
+            .env("HOT_RESTARTER_TERMWAIT", "3")
+            .env("HOT_RESTARTER_PORT", "tcp://10.0.0.1:80")
+            .env("HOT_RESTARTER_SERVICE_HOST", "10.0.0.1")
+            .env("HOT_RESTARTER_LOG_LEVEL", "");
+    });
+    let (code, log) = setup.finish();
+    assert_eq!(code, 3, "{log}");
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains(" warn ")).collect();
+    assert_eq!(warnings.len(), 1, "{log}");
+    assert!(warnings[0].contains("HOT_RESTARTER_TERMWAIT"), "{log}");
+}
+
+fn not_utf_8() {
+    let scene = Scene::new();
+    let setup = scene.restarter(&["--term-wait"], &[] as &[&str]).with(|command| {
+        command.arg(OsStr::from_bytes(b"3\xff")).arg("true");
+    });
+    let (code, log) = setup.finish();
+    assert_eq!(code, 2, "{log}");
+    assert!(holds(&log, "--term-wait…UTF-8"), "{log}");
+
+    // A program and its arguments are bytes.
+    let scene = Scene::new();
+    let setup = scene.restarter(&[], &["sh", "-c", "test $(printf %s \"$0\" | wc -c) = 2"]);
+    let setup = setup.with(|command| {
+        command.arg(OsStr::from_bytes(b"\xff\xfe"));
+    });
+    let (code, log) = setup.finish();
+    assert_eq!(code, 0, "{log}");
+}
+
+fn help_and_version() {
+    for (option, expected) in [("--help", "--term-wait"), ("--version", "hot-restarter ")] {
+        let scene = Scene::new();
+        let mut restarter = scene
+            .restarter(&[option], &[] as &[&str])
+            .with(|command| {
+                command.stdout(Stdio::piped());
+            })
+            .start();
+        let output = std::io::read_to_string(restarter.child().stdout.take().expect("a pipe"));
+        assert_eq!(restarter.code(), 0);
+        assert!(output.expect("text").contains(expected));
+        assert_eq!(restarter.log(), "");
+
+        let closed = scene.restarter(&[option], &[] as &[&str]).with(|command| {
+            command.without_descriptor(1);
+        });
+        assert_eq!(closed.finish().0, 0);
+    }
+}
+
+/// What follows the program is its own, dashes included.
+fn words_of_the_program() {
+    let words = ["--term-wait", "x", "--", "-", "--help", "", "a b", "$(RESTART_EPOCH)"];
+    let script = "printf '<%s>' \"$0\" \"$@\" > \"$OUT\"";
+    for options in [&[][..], &["--"]] {
+        let scene = Scene::new();
+        let target = [&["sh", "-c", script][..], &words].concat();
+        let setup = scene.restarter(options, &target).with(|command| {
+            command.env("OUT", scene.path("out"));
+        });
+        let (code, log) = setup.finish();
+        assert_eq!(code, 0, "{log}");
+        let out = std::fs::read_to_string(scene.path("out")).expect("the target has run");
+        assert_eq!(out, "<--term-wait><x><--><-><--help><><a b><0>");
+    }
+}
+
+/// Each way in which a target cannot be executed: its name, what is there, and what is said.
+fn spoilt_targets(scene: &Scene) -> Vec<(String, i32, String)> {
+    let script = |name: &str, text: &str| scene.script(name, text);
+    let folder = scene.path("folder");
+    std::fs::create_dir(&folder).expect("a folder in our folder");
+    let plain = scene.place("plain");
+    std::fs::write(&plain, "#!/bin/sh\n").expect("a file in our folder");
+    vec![
+        (scene.place("missing"), 127, "missing does not exist".to_owned()),
+        ("no-such-program".to_owned(), 127, "no-such-program does not exist…PATH".to_owned()),
+        (format!("{plain}/below"), 127, "plain/below does not exist".to_owned()),
+        (scene.place("folder"), 126, "folder is a directory".to_owned()),
+        (plain, 126, "plain is not executable".to_owned()),
+        (script("text", "exit 0\n"), 126, "text…no #! line".to_owned()),
+        (script("empty", ""), 126, "empty…no #! line".to_owned()),
+        (script("elf", "\x7fELF\x02\x01\x01 and no more"), 126, "elf…no program".to_owned()),
+        (script("orphaned", "#!/no/such/sh -e\n"), 126, "/no/such/sh, which does not".to_owned()),
+        (script("windows", "#!/bin/sh\r\nexit 0\r\n"), 126, "/bin/sh\\r, which".to_owned()),
+    ]
+}
+
+fn target_that_cannot_start() {
+    let scene = Scene::new();
+    for (target, expected, sentence) in spoilt_targets(&scene) {
+        let (code, log) = scene.restarter(&[], &[&target]).finish();
+        assert_eq!(code, expected, "{target}: {log}");
+        let said: Vec<&str> = log.lines().filter(|line| holds(line, &sentence)).collect();
+        assert_eq!(said.len(), 1, "{sentence:?} for {target}: {log}");
+        assert!(holds(said[0], "error not-started epoch=0: "), "{log}");
+        scene.assert_empty();
+    }
+}
+
+/// The same when epochs are in service: refused, and nothing has changed.
+fn target_of_a_restart() {
+    let scene = Scene::new();
+    let serves = format!("#!/bin/sh\nexec {}\n", scene.probe_line("exit-on=TERM:0 wait"));
+    let spoilt = spoilt_targets(&scene);
+    let target = scene.script("target", &serves);
+    let mut restarter = scene.restarter(&["--ready", "none"], &[&target]).start();
+    let first = scene.journal().await_ready(1)[0];
+    let files = spoilt.iter().filter(|(path, ..)| std::path::Path::new(path).is_file());
+    for (times, (path, _, _)) in files.enumerate() {
+        std::fs::rename(path, &target).expect("both are ours");
+        restarter.signal(libc::SIGHUP);
+        restarter.says_times("restart-refused epoch=1", times + 1);
+    }
+    assert!(scene.journal().signals(first).is_empty());
+    scene.script("target", &serves);
+    restarter.signal(libc::SIGHUP);
+    scene.journal().await_ready(2);
+    restarter.says(" started epoch=1 ");
+    restarter.signal(libc::SIGTERM);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    scene.assert_empty();
+}
+
+/// A program without a slash is looked up; one that may not be executed hides none behind it.
+fn program_in_path() {
+    let scene = Scene::new();
+    for folder in ["first", "second"] {
+        std::fs::create_dir(scene.path(folder)).expect("a folder in our folder");
+    }
+    std::fs::write(scene.path("first/server"), "not executable").expect("a file in our folder");
+    scene.script("second/server", "#!/bin/sh\nexit 17\n");
+    let path = format!("{}:{}:/usr/bin:/bin", scene.place("first"), scene.place("second"));
+    let setup = scene.restarter(&[], &["server"]).with(|command| {
+        command.env("PATH", path);
+    });
+    let (code, log) = setup.finish();
+    assert_eq!(code, 17, "{log}");
+}
+
+/// Our own failure has a code of its own.
+fn no_descriptors_left() {
+    let scene = Scene::new();
+    let wrapper = ["prlimit", "--nofile=3:3", "--"];
+    let (code, log) = scene.wrapped_restarter(&wrapper, &[], &scene.probe("exit=0")).finish();
+    assert_eq!(code, 125, "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(scene.journal().entries().is_empty(), "no target has begun");
+}
+
+/// Without standard input, output or error, or any of them, everything works, and no descriptor
+/// of ours takes their place.
+fn closed_descriptors(wrapper: &[&str]) {
+    for closed in [&[0][..], &[1], &[2], &[1, 2], &[0, 1, 2]] {
+        let scene = Scene::new();
+        let target = scene.probe("report exit-on=TERM:0 catch=USR1 wait");
+        let mut restarter = scene
+            .wrapped_restarter(wrapper, &["--ready", "none"], &target)
+            .with(|command| {
+                for number in closed {
+                    command.without_descriptor(*number);
+                }
+            })
+            .start();
+        let journal = scene.journal();
+        let first = journal.await_ready(1)[0];
+        restarter.signal(libc::SIGHUP);
+        let second = journal.await_ready(2)[1];
+        restarter.signal(libc::SIGUSR1);
+        for probe in [first, second] {
+            journal.await_signal(probe, libc::SIGUSR1);
+            let report = journal.await_report(probe);
+            // The probe's own journal takes the lowest number that is free.
+            let taken: Vec<i32> = report
+                .descriptors()
+                .into_keys()
+                .filter(|number| closed[1..].contains(number))
+                .collect();
+            assert!(taken.is_empty(), "{closed:?}: {report:?}");
+        }
+        restarter.signal(libc::SIGTERM);
+        assert_eq!(restarter.code(), 0, "{closed:?}");
+        scene.assert_empty();
+    }
+}

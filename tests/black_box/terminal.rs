@@ -1,0 +1,236 @@
+//! Who is in the foreground of a terminal, and whom Ctrl-C reaches.
+
+use libtest_mimic::Trial;
+use support::inherit::Inherit;
+use support::scene::{Restarter, Scene};
+use support::terminal::{CTRL_C, Terminal};
+use support::{eventually, namespace, processes};
+
+use crate::needs::{Needs, trial};
+
+/// The trials of this module.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("terminal::newest_is_in_the_foreground", Needs::Nothing, newest_in_foreground),
+        trial("terminal::ours_again_at_the_end", Needs::Nothing, ours_again_at_the_end),
+        trial("terminal::failed_restart_gives_it_back", Needs::Nothing, failed_restart),
+        trial("terminal::refused_restart_keeps_it", Needs::Nothing, refused_restart),
+        trial("terminal::ctrl_c", Needs::Nothing, ctrl_c),
+        trial("terminal::ctrl_c_with_two_epochs", Needs::Nothing, ctrl_c_with_two_epochs),
+        trial("terminal::background", Needs::Nothing, background),
+        trial("terminal::shell_with_job_control", Needs::Nothing, shell_with_job_control),
+        trial("terminal::as_pid_1", Needs::Namespace, as_pid_1),
+        trial("terminal::of_another_session", Needs::Nothing, of_another_session),
+    ]
+}
+
+const SERVER: &str = "report exit-on=TERM:0 wait";
+
+/// A restarter whose controlling terminal is on its standard input.
+fn on_terminal(
+    scene: &Scene,
+    wrapper: &[&str],
+    options: &[&str],
+    target: &[impl AsRef<str>],
+) -> (Terminal, Restarter) {
+    let (terminal, programs) = Terminal::open();
+    let setup = scene.wrapped_restarter(wrapper, options, target).with(|command| {
+        command.on_terminal(programs);
+    });
+    (terminal, setup.start())
+}
+
+fn stop_cleanly(scene: &Scene, mut restarter: Restarter) {
+    restarter.signal(libc::SIGTERM);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    scene.assert_empty();
+}
+
+fn newest_in_foreground() {
+    let scene = Scene::new();
+    let (terminal, restarter) =
+        on_terminal(&scene, &[], &["--ready", "none"], &scene.probe(SERVER));
+    for epoch in 0..3 {
+        if epoch > 0 {
+            restarter.signal(libc::SIGHUP);
+        }
+        let probe = scene.journal().await_ready(epoch + 1)[epoch];
+        // At its first instruction.
+        assert_eq!(scene.journal().await_report(probe).text("foreground"), "yes");
+        assert_eq!(terminal.foreground(), probe);
+    }
+    stop_cleanly(&scene, restarter);
+}
+
+/// A shell that waits for us reads from its terminal again.
+fn ours_again_at_the_end() {
+    let scene = Scene::new();
+    let code = scene.place("code");
+    let script = format!("\"$@\"; echo $? > {code}; read line; exit 9");
+    let wrapper = ["sh", "-c", &script, "sh"];
+    let (mut terminal, mut restarter) =
+        on_terminal(&scene, &wrapper, &["--ready", "none"], &scene.probe(SERVER));
+    let probe = scene.journal().await_ready(1)[0];
+    assert_eq!(terminal.foreground(), probe);
+    restarter.signal(libc::SIGTERM);
+    eventually("the restarter has ended", || {
+        let code = std::fs::read_to_string(&code).unwrap_or_default();
+        if code == "0\n" { Ok(()) } else { Err(code) }
+    });
+    assert_eq!(terminal.foreground(), restarter.outer_pid());
+    terminal.press("\n");
+    assert_eq!(restarter.code(), 9);
+}
+
+fn failed_restart() {
+    let scene = Scene::new();
+    let steps = "exit-on=TERM:0 report epoch=1 [ exit=0 ] wait";
+    let (terminal, restarter) = on_terminal(&scene, &[], &[], &scene.probe(steps));
+    let first = scene.journal().await_ready(1)[0];
+    restarter.signal(libc::SIGHUP);
+    restarter.says("restart-failed epoch=1");
+    let second = scene.journal().await_writers("reported", 2)[1];
+    assert_eq!(scene.journal().await_report(second).text("foreground"), "yes");
+    terminal.await_foreground(first);
+    stop_cleanly(&scene, restarter);
+}
+
+fn refused_restart() {
+    let scene = Scene::new();
+    let serves = format!("#!/bin/sh\nexec {}\n", scene.probe_line(SERVER));
+    let target = scene.script("target", &serves);
+    let (terminal, restarter) = on_terminal(&scene, &[], &["--ready", "none"], &[&target]);
+    let first = scene.journal().await_ready(1)[0];
+    std::fs::remove_file(&target).expect("the script is ours");
+    restarter.signal(libc::SIGHUP);
+    restarter.says("restart-refused");
+    terminal.await_foreground(first);
+    stop_cleanly(&scene, restarter);
+}
+
+fn ctrl_c() {
+    let cases = [
+        ("die-on=INT wait", 130),
+        ("default=INT wait", 130),
+        ("exit-on=INT:0 wait", 0),
+        ("exit-on=INT:3 wait", 3),
+    ];
+    for (steps, expected) in cases {
+        let scene = Scene::new();
+        let (mut terminal, mut restarter) = on_terminal(&scene, &[], &[], &scene.probe(steps));
+        scene.journal().await_ready(1);
+        terminal.press(CTRL_C);
+        assert_eq!(restarter.code(), expected, "{steps}: {}", restarter.log());
+        scene.assert_empty();
+    }
+}
+
+/// It reaches the newest epoch; the older one is stopped in order.
+fn ctrl_c_with_two_epochs() {
+    for (newest, expected) in [("die-on=INT", 130), ("exit-on=INT:0", 0)] {
+        let scene = Scene::new();
+        let steps = format!("exit-on=TERM:0 epoch=0 [ catch=INT ] epoch=1 [ {newest} ] wait");
+        let options = ["--ready", "none"];
+        let (mut terminal, mut restarter) =
+            on_terminal(&scene, &[], &options, &scene.probe(&steps));
+        let first = scene.journal().await_ready(1)[0];
+        restarter.signal(libc::SIGHUP);
+        let second = scene.journal().await_ready(2)[1];
+        terminal.press(CTRL_C);
+        assert_eq!(restarter.code(), expected, "{newest}: {}", restarter.log());
+        assert_eq!(scene.journal().signals(first), [libc::SIGTERM]);
+        assert_eq!(scene.journal().signals(second), [libc::SIGINT]);
+        scene.assert_empty();
+    }
+}
+
+/// A shell with job control has put us into the background: the terminal is not ours to give.
+fn background() {
+    let scene = Scene::new();
+    let script = "set -m; \"$@\" & wait $!";
+    let wrapper = ["sh", "-c", script, "sh"];
+    let (terminal, mut restarter) =
+        on_terminal(&scene, &wrapper, &["--ready", "none"], &scene.probe(SERVER));
+    let shell = restarter.outer_pid();
+    for epoch in 0..2 {
+        if epoch > 0 {
+            restarter.signal(libc::SIGHUP);
+        }
+        let probe = scene.journal().await_ready(epoch + 1)[epoch];
+        assert_eq!(scene.journal().await_report(probe).text("foreground"), "no");
+        assert_eq!(terminal.foreground(), shell);
+    }
+    restarter.settle();
+    let state = processes::process(restarter.pid()).map(|process| process.state);
+    assert_ne!(state, Some('T'), "nor are we stopped for touching it");
+    restarter.signal(libc::SIGTERM);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    assert_eq!(scene.journal().entries().iter().filter(|entry| entry.word == "signal").count(), 2);
+    scene.assert_empty();
+}
+
+/// `docker run -it IMAGE sh`: jobs come to the foreground and go from it as the shell says.
+fn shell_with_job_control() {
+    let scene = Scene::new();
+    let (mut terminal, mut restarter) = on_terminal(&scene, &[], &[], &["sh", "-i"]);
+    let shell = eventually("the shell is in the foreground", || {
+        let children = processes::children(restarter.pid());
+        let foreground = terminal.foreground();
+        let shell = children.iter().find(|child| child.pid == foreground && child.name == "sh");
+        shell.map(|shell| shell.pid).ok_or((foreground, children.clone()))
+    });
+    terminal.press(&format!("{}\n", scene.probe_line("die-on=INT wait")));
+    let job = scene.journal().await_ready(1)[0];
+    terminal.await_foreground(job);
+    // The foreground is a job's, so a restart leaves it alone.
+    restarter.says(" ready epoch=0 ");
+    restarter.signal(libc::SIGHUP);
+    restarter.says(" started epoch=1 ");
+    assert_eq!(terminal.foreground(), job);
+    terminal.press(CTRL_C);
+    scene.journal().await_signal(job, libc::SIGINT);
+    terminal.await_foreground(shell);
+    terminal.press("exit 7\n");
+    assert_eq!(restarter.code(), 7, "{}", restarter.log());
+    scene.assert_empty();
+}
+
+/// As `docker run -it` does it: PID 1 leads the terminal's session.
+fn as_pid_1() {
+    let scene = Scene::new();
+    let (mut terminal, programs) = Terminal::open();
+    let wrapper = [namespace::wrapper(), &["setsid", "--ctty"]].concat();
+    let steps = "exit-on=TERM:0 report epoch=1 [ die-on=INT ] wait";
+    let mut restarter = scene
+        .wrapped_restarter(&wrapper, &["--ready", "none"], &scene.probe(steps))
+        .with(|command| {
+            command.stdin(programs);
+        })
+        .start();
+    let first = scene.journal().await_ready(1)[0];
+    restarter.signal(libc::SIGHUP);
+    let second = scene.journal().await_ready(2)[1];
+    for probe in [first, second] {
+        assert_eq!(scene.journal().await_report(probe).text("foreground"), "yes");
+        assert_eq!(scene.journal().await_report(probe).number("sid"), 1);
+    }
+    terminal.press(CTRL_C);
+    assert_eq!(restarter.code(), 130, "{}", restarter.log());
+    assert_eq!(scene.journal().signals(first), [libc::SIGTERM]);
+    scene.assert_empty();
+}
+
+/// A terminal on standard input that controls another session is not ours.
+fn of_another_session() {
+    let scene = Scene::new();
+    let (_terminal, programs) = Terminal::open();
+    let restarter = scene
+        .restarter(&["--ready", "none"], &scene.probe(SERVER))
+        .with(|command| {
+            command.stdin(programs);
+        })
+        .start();
+    let probe = scene.journal().await_ready(1)[0];
+    assert_eq!(scene.journal().await_report(probe).text("foreground"), "none");
+    stop_cleanly(&scene, restarter);
+}

@@ -1,0 +1,66 @@
+//! A real pseudo-terminal, with the test at its keyboard.
+
+use std::ffi::c_int;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::eventually;
+
+/// What a keyboard sends for Ctrl-C.
+pub const CTRL_C: &str = "\x03";
+
+/// The side of a pseudo-terminal that a person sits at.
+#[derive(Debug)]
+pub struct Terminal {
+    keyboard: File,
+}
+
+fn check(what: &str, result: c_int) -> c_int {
+    assert!(result != -1, "{what}: {}", io::Error::last_os_error());
+    result
+}
+
+impl Terminal {
+    /// A new terminal, and the side of it that programs have. Nothing else inherits either.
+    pub fn open() -> (Self, OwnedFd) {
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        // SAFETY: the call takes an integer.
+        let keyboard = check("posix_openpt", unsafe { libc::posix_openpt(flags) });
+        // SAFETY: the kernel has just made it and nobody else has it.
+        let keyboard = unsafe { File::from_raw_fd(keyboard) };
+        let fd = keyboard.as_raw_fd();
+        // SAFETY: these calls take integers.
+        let programs = unsafe {
+            check("grantpt", libc::grantpt(fd));
+            check("unlockpt", libc::unlockpt(fd));
+            check("TIOCGPTPEER", libc::ioctl(fd, libc::TIOCGPTPEER, flags))
+        };
+        // SAFETY: the kernel has just made it and nobody else has it.
+        (Self { keyboard }, unsafe { OwnedFd::from_raw_fd(programs) })
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("a terminal takes keys");
+    }
+
+    /// What is on the screen: a copy of the descriptor to read from.
+    pub fn screen(&self) -> File {
+        self.keyboard.try_clone().expect("a copy of a descriptor")
+    }
+
+    /// The process group in the foreground, by its number in our PID namespace.
+    pub fn foreground(&self) -> i32 {
+        // SAFETY: the call takes an integer.
+        check("tcgetpgrp", unsafe { libc::tcgetpgrp(self.keyboard.as_raw_fd()) })
+    }
+
+    /// Waits until this process group is in the foreground.
+    pub fn await_foreground(&self, group: i32) {
+        eventually(&format!("group {group} is in the foreground"), || match self.foreground() {
+            found if found == group => Ok(()),
+            other => Err(other),
+        });
+    }
+}
