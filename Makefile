@@ -41,7 +41,7 @@ test: build arm envoy ## Run every test.
 bench: build ## Measure; prints a table.
 	cargo bench --locked --target $(TARGET) --bench bench
 
-lint: ## Formatting, clippy, dependencies.
+lint: targets ## Formatting, clippy, scripts.
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck docker/start_envoy.sh .ci/run; \

@@ -106,7 +106,7 @@ PROGRAM also finds in the variable RESTART_EPOCH.
 Signals: TERM, INT stop cleanly; HUP hot restarts; USR1 reopens logs.
 Exit codes: 0 clean; 1 something had to be killed; 2 bad usage; N or 128 + signal, an epoch's
 own, when it ended unexpectedly; 125 our failure; 126, 127 PROGRAM cannot be executed, does
-not exist.";
+not exist; 130 Ctrl-C ended it.";
 
 /// The definition of the command line, which man page and completions are made from.
 pub fn command() -> Command {
@@ -115,6 +115,7 @@ pub fn command() -> Command {
             .long(*name)
             .value_name(*value)
             .help(*help)
+            .allow_negative_numbers(true)
             .value_parser(value_parser!(OsString))
     });
     Command::new("hot-restarter")
@@ -237,7 +238,7 @@ impl Settings<'_> {
 fn seconds(text: &str) -> Result<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    ensure!(digits(whole) && digits(fraction), "not a number of seconds, 0 or more");
+    ensure!(digits(whole) && digits(fraction), "not a number of seconds, as 30 or 0.5 is");
     ensure!(fraction.len() <= 9, "finer than a nanosecond");
     // What is too long for a number is too long for us.
     let seconds = whole.parse().unwrap_or(u64::MAX);
@@ -368,6 +369,7 @@ mod tests {
             (vec!["--term-wait"], "--term-wait"),
             (vec!["--term-wait", "soon", "x"], "--term-wait: not a number"),
             (vec!["--term-wait=-1", "x"], "--term-wait: not a number"),
+            (vec!["--term-wait", "-1", "x"], "--term-wait: not a number"),
             (vec!["--term-wait", "nan", "x"], "--term-wait: not a number"),
             (vec!["--term-wait", "1.", "x"], "--term-wait: not a number"),
             (vec!["--term-wait", "1e3", "x"], "--term-wait: not a number"),

@@ -71,7 +71,7 @@ fn try_run(
         batch: Batch::default(),
         oom_kills: None,
         terminal: Terminal::default(),
-        started: false,
+        stirred: true,
         exit: None,
     };
     driver.handle(Event::Begin);
@@ -98,8 +98,8 @@ struct Driver {
     /// The out-of-memory kills when the core last asked to record them.
     oom_kills: Option<u64>,
     terminal: Terminal,
-    /// An epoch was started since we were last idle.
-    started: bool,
+    /// More than the reaping of orphans was done since we were last idle.
+    stirred: bool,
     exit: Option<Exit>,
 }
 
@@ -124,7 +124,7 @@ impl Driver {
         let timeout = match timeout {
             None => {
                 // Nothing is under way, and that may be so for months.
-                if std::mem::take(&mut self.started) {
+                if std::mem::take(&mut self.stirred) {
                     sys::give_back_pages();
                 }
                 PollTimeout::NONE
@@ -143,12 +143,17 @@ impl Driver {
     fn turn(&mut self) -> bool {
         self.take_in_signals();
         let more = self.take_in_exits();
+        if more && !self.batch.is_empty() {
+            self.take_in_ends_of_epochs();
+        }
         while self.exit.is_none()
             && let Some(signal) = self.batch.take()
         {
+            self.stirred |= signal != Signal::CHLD;
             self.handle(Event::Signal(signal));
         }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic()) {
+            self.stirred = true;
             self.handle(Event::Tick);
         }
         more
@@ -194,6 +199,21 @@ impl Driver {
         true
     }
 
+    /// Hands the ends of epochs to the core that thousands of orphans hide from it: whatever the
+    /// number of exits, those of epochs go before a restart.
+    fn take_in_ends_of_epochs(&mut self) {
+        let leaders: Vec<Pid> = self.supervisor.leaders().map(|(_, leader)| leader).collect();
+        for pid in leaders {
+            if let Ok(Some(status)) = sys::peek_at(pid)
+                && self.exit.is_none()
+                && self.supervisor.is_leader(pid)
+            {
+                let out_of_memory = self.out_of_memory(pid, status);
+                self.handle(Event::Exited { pid, status, out_of_memory });
+            }
+        }
+    }
+
     /// How often the out-of-memory killer has struck, when an epoch died as if by it.
     fn out_of_memory(&self, pid: Pid, status: Status) -> Option<u64> {
         let killed = status == Status::Signaled(Signal::KILL) && self.supervisor.is_leader(pid);
@@ -220,7 +240,7 @@ impl Driver {
         match action {
             Action::Start { epoch } => return Some(self.start(epoch)),
             Action::Look { epoch, leader } => {
-                let view = envoy::view(Procfs::ours().as_ref(), leader, epoch);
+                let view = envoy::view(Procfs::ours().as_ref(), leader, epoch, self.target.words());
                 return Some(Event::Seen { epoch, view });
             }
             Action::SignalGroup { group, signal } => {
@@ -252,10 +272,9 @@ impl Driver {
     }
 
     fn start(&mut self, epoch: u32) -> Event {
-        let terminal = Terminal::to_lend(self.supervisor.leaders().map(|(_, group)| group));
+        let terminal = self.terminal.to_lend(self.supervisor.leaders().map(|(_, group)| group));
         match self.target.start(epoch, terminal) {
             Ok(pid) => {
-                self.started = true;
                 if terminal.is_some() {
                     self.terminal.lent(pid);
                 }

@@ -6,7 +6,7 @@
 //! three together are exact; the flag alone says nothing, since it is down before the child
 //! attaches. (Measured with Envoy 1.40.0.)
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::procfs::Procfs;
 use crate::signal::Signal;
 use crate::supervisor::{Pid, View};
+use crate::sys;
 
 const SHARED_MEMORY_FOLDER: &str = "/dev/shm";
 const SHARED_MEMORY_NAME: &str = "envoy_shared_memory_";
@@ -41,10 +42,10 @@ pub enum Flag {
     Unknown,
 }
 
-/// Looks whether an epoch is ready: the target of `--ready auto`.
-pub fn view(procfs: Option<&Procfs>, leader: Pid, epoch: u32) -> View {
+/// Looks whether an epoch, which was started with these words, is ready: `--ready auto`.
+pub fn view(procfs: Option<&Procfs>, leader: Pid, epoch: u32, target: &[OsString]) -> View {
     let Some(procfs) = procfs else {
-        return view_without_proc();
+        return view_without_proc(target);
     };
     let mut hidden = Vec::new();
     for pid in procfs.members(leader, LOOKED_AT) {
@@ -54,8 +55,8 @@ pub fn view(procfs: Option<&Procfs>, leader: Pid, epoch: u32) -> View {
                     return view_by_maps(procfs, pid, &path);
                 }
             }
-            // A child that we have not reaped exists, whatever /proc says.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && pid != leader => {}
+            // What exists and is not there is hidden; a child that we have not reaped exists.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !sys::process_exists(pid) => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(_) => hidden.push(pid),
         }
@@ -79,30 +80,41 @@ fn view_by_maps(procfs: &Procfs, pid: Pid, path: &Path) -> View {
 }
 
 /// The members' maps are not ours to read: they run as another user, or have file capabilities.
+///
+/// Another Envoy's file may lie in the same `/dev/shm`, so a file counts only where something
+/// ties it to this epoch: a member's `--base-id`, or sockets of the epoch's number that are bound.
 fn view_of_hidden(procfs: &Procfs, hidden: &[Pid], epoch: u32) -> View {
-    let Some(path) = shared_memory_of(procfs, hidden) else {
-        return View::Silent;
-    };
-    match flag(&path) {
-        Flag::Up => return View::Starting,
-        Flag::Unknown => return View::Unreadable,
-        Flag::Down => {}
-    }
-    let caught: Vec<_> = hidden.iter().map(|pid| procfs.catches(*pid, Signal::USR1)).collect();
-    let attached = if caught.iter().any(Result::is_ok) {
-        caught.into_iter().any(|caught| caught.unwrap_or(false))
+    let sockets = procfs.unix_sockets().unwrap_or_default();
+    let named = hidden.iter().find_map(|pid| {
+        let base_id = base_id_in(procfs.command_line(*pid).ok()?.iter().map(Vec::as_slice))?;
+        Some((*pid, shared_memory_path(base_id)))
+    });
+    let (path, attached) = if let Some((pid, path)) = named {
+        // Where its sockets are in another network namespace the handlers tell that it is past
+        // the beginning.
+        let attached =
+            has_bound(&sockets, &path, epoch) || procfs.catches(pid, Signal::USR1).unwrap_or(false);
+        (path, attached)
     } else {
-        // Not even their status can be read (hidepid), but who has attached has also bound the
-        // sockets of its epoch, and the flag that was looked at before this is not down again
-        // until the handlers are installed.
-        has_bound_sockets(procfs, &path, epoch) && flag(&path) == Flag::Down
+        match only(shared_memories().filter(|path| has_bound(&sockets, path, epoch))) {
+            Some(path) => (path, true),
+            None => return View::Silent,
+        }
     };
-    if attached { View::Ready } else { View::Silent }
+    // Who has bound the sockets of an epoch has raised the flag before, and installs its
+    // handlers before it lowers it.
+    match flag(&path) {
+        Flag::Down if attached => View::Ready,
+        // Attached to what is not ours to read.
+        Flag::Unknown if attached => View::Unreadable,
+        Flag::Down | Flag::Up | Flag::Unknown => View::Starting,
+    }
 }
 
-/// With no /proc at all the flag is all there is, and it is no proof when it is down.
-fn view_without_proc() -> View {
-    match only_shared_memory().map(|path| flag(&path)) {
+/// With no /proc at all there is the flag, if we know whose, and it is no proof when it is down.
+fn view_without_proc(target: &[OsString]) -> View {
+    let words = target.iter().map(|word| word.as_bytes());
+    match base_id_in(words).map(|base_id| flag(&shared_memory_path(base_id))) {
         Some(Flag::Up) => View::Starting,
         Some(Flag::Down | Flag::Unknown) => View::Unreadable,
         None => View::Silent,
@@ -123,36 +135,30 @@ pub fn shared_memory_in(maps: &[u8]) -> Option<PathBuf> {
     })
 }
 
-/// The shared memory of processes whose maps we cannot read.
-fn shared_memory_of(procfs: &Procfs, hidden: &[Pid]) -> Option<PathBuf> {
-    let base_id = hidden
-        .iter()
-        .filter_map(|pid| procfs.command_line(*pid).ok())
-        .find_map(|arguments| base_id_in(&arguments));
-    match base_id {
-        Some(base_id) => {
-            let name = format!("{SHARED_MEMORY_NAME}{}", u64::from(base_id) * 10);
-            let path = Path::new(SHARED_MEMORY_FOLDER).join(name);
-            path.exists().then_some(path)
-        }
-        None => only_shared_memory(),
-    }
+/// Where the epochs of a base id share their memory.
+fn shared_memory_path(base_id: u32) -> PathBuf {
+    let name = format!("{SHARED_MEMORY_NAME}{}", u64::from(base_id) * 10);
+    Path::new(SHARED_MEMORY_FOLDER).join(name)
 }
 
-/// The file, where there is exactly one.
-fn only_shared_memory() -> Option<PathBuf> {
-    let entries = fs::read_dir(SHARED_MEMORY_FOLDER).ok()?;
-    let mut files = entries
-        .flatten()
-        .filter(|entry| entry.file_name().as_bytes().starts_with(SHARED_MEMORY_NAME.as_bytes()));
-    let only = files.next()?;
-    files.next().is_none().then(|| only.path())
+/// Every Envoy's file.
+fn shared_memories() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(SHARED_MEMORY_FOLDER).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().as_bytes().starts_with(SHARED_MEMORY_NAME.as_bytes()))
+        .map(|entry| entry.path())
+}
+
+/// The one that there is, where there is exactly one.
+fn only<T>(mut several: impl Iterator<Item = T>) -> Option<T> {
+    let only = several.next()?;
+    several.next().is_none().then_some(only)
 }
 
 /// The value of `--base-id`, as Envoy's command line takes it.
-pub fn base_id_in(arguments: &[Vec<u8>]) -> Option<u32> {
+pub fn base_id_in<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Option<u32> {
     let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
-    let mut arguments = arguments.iter();
+    let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         if argument == b"--base-id" {
             return number(arguments.next()?);
@@ -166,15 +172,14 @@ pub fn base_id_in(arguments: &[Vec<u8>]) -> Option<u32> {
 
 /// Whether an Envoy of this epoch has bound its sockets, whose names end in the base id times
 /// ten plus the epoch modulo three.
-fn has_bound_sockets(procfs: &Procfs, shared_memory: &Path, epoch: u32) -> bool {
+fn has_bound(sockets: &[u8], shared_memory: &Path, epoch: u32) -> bool {
     let times_ten = shared_memory
         .file_name()
         .and_then(|name| name.to_str()?.strip_prefix(SHARED_MEMORY_NAME)?.parse::<u64>().ok());
-    let (Some(times_ten), Ok(sockets)) = (times_ten, procfs.unix_sockets()) else {
-        return false;
-    };
-    let name = format!("envoy_domain_socket_child_{}", times_ten + u64::from(epoch % 3));
-    sockets.split(|byte| *byte == b'\n').any(|line| names_socket(line, name.as_bytes()))
+    times_ten.is_some_and(|times_ten| {
+        let name = format!("envoy_domain_socket_child_{}", times_ten + u64::from(epoch % 3));
+        sockets.split(|byte| *byte == b'\n').any(|line| names_socket(line, name.as_bytes()))
+    })
 }
 
 /// Whether a line of `/proc/net/unix` ends in this name, which the kernel pads with `@` where
@@ -228,13 +233,11 @@ mod tests {
 
     #[test]
     fn the_base_id_is_found_in_arguments() {
-        let line = |words: &str| -> Vec<Vec<u8>> {
-            words.split(' ').map(|word| word.as_bytes().to_vec()).collect()
-        };
-        assert_eq!(base_id_in(&line("envoy --base-id 7 -c x")), Some(7));
-        assert_eq!(base_id_in(&line("envoy --base-id=12")), Some(12));
+        let found = |line: &'static str| base_id_in(line.split(' ').map(str::as_bytes));
+        assert_eq!(found("envoy --base-id 7 -c x"), Some(7));
+        assert_eq!(found("envoy --base-id=12"), Some(12));
         for none in ["envoy", "envoy --base-id", "envoy --base-id x", "envoy --base-id-path 3"] {
-            assert_eq!(base_id_in(&line(none)), None, "{none}");
+            assert_eq!(found(none), None, "{none}");
         }
     }
 

@@ -140,9 +140,13 @@ impl Sink {
 
 /// Writes to standard error if it would take the bytes now.
 ///
-/// What else writes there may fill it between the question and the write; that is the best that
-/// can be had of a descriptor which is not ours to change.
+/// Where the kernel cannot promise that, it is asked first, and what else writes there may fill
+/// it between the question and the write.
 pub fn write_if_ready(bytes: &[u8]) -> io::Result<usize> {
+    match sys::write_without_waiting(STDERR, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+        written => return written,
+    }
     let stderr = borrowed_stderr()?;
     let mut asked = [PollFd::new(stderr, PollFlags::POLLOUT)];
     poll(&mut asked, PollTimeout::ZERO)?;

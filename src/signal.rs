@@ -162,7 +162,7 @@ pub struct UnknownSignal;
 
 impl fmt::Display for UnknownSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no such signal; a name (TERM, SIGTERM, RTMIN+3) or a number (1 to 64) is")
+        f.write_str("no such signal; give a name (TERM, SIGTERM, RTMIN+3) or a number (1 to 64)")
     }
 }
 

@@ -56,6 +56,11 @@ impl Target {
         Ok(Self { words, candidates, environment: variables, inherited })
     }
 
+    /// The words that it is started with, the program first.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
     /// Starts it as an epoch; with a terminal, in that terminal's foreground.
     pub fn start(&self, epoch: u32, terminal: Option<RawFd>) -> Result<Pid, StartFailure> {
         let number = epoch.to_string();
@@ -82,14 +87,11 @@ impl Target {
         let (exit, why) = match error {
             LaunchError::Fork(error) => (Exit::Failure, format!("cannot fork: {error}")),
             LaunchError::Execute(error) => {
-                let program = &self.words[0];
-                let found = self
-                    .candidates
-                    .iter()
-                    .map(|path| Path::new(OsStr::from_bytes(path.as_bytes())));
-                // The first that is there at all, as the kernel has tried it.
-                let found = found.into_iter().find(|path| path.exists());
-                explain_execute(program, found, error)
+                let paths = self.candidates.iter();
+                let paths = paths.map(|path| Path::new(OsStr::from_bytes(path.as_bytes())));
+                // The first that is there at all, be it a link to nothing.
+                let found = paths.into_iter().find(|path| path.symlink_metadata().is_ok());
+                explain_execute(&self.words[0], found, error)
             }
         };
         StartFailure { exit, why }
@@ -99,6 +101,10 @@ impl Target {
 fn explain_execute(program: &OsStr, found: Option<&Path>, error: &io::Error) -> (Exit, String) {
     let program = program.display();
     let Some(path) = found else {
+        if error.raw_os_error() == Some(libc::EACCES) {
+            let why = format!("{program} cannot be reached: this user may not enter its folder");
+            return (Exit::CannotExecute, why);
+        }
         let why = if program.to_string().contains('/') {
             format!("{program} does not exist")
         } else {
@@ -107,17 +113,25 @@ fn explain_execute(program: &OsStr, found: Option<&Path>, error: &io::Error) -> 
         return (Exit::NotFound, why);
     };
     let file = path.display();
+    if let (Ok(to), false) = (path.read_link(), path.exists())
+        && error.raw_os_error() == Some(libc::ENOENT)
+    {
+        let why = format!("{file} is a link to {}, which does not exist", to.display());
+        return (Exit::NotFound, why);
+    }
     let why = match error.raw_os_error() {
         _ if path.is_dir() => format!("{file} is a directory"),
         Some(libc::EACCES) => {
             format!("{file} is not executable by this user, or its file system is mounted noexec")
         }
-        Some(libc::ENOEXEC) => {
-            format!(
-                "{file} is no program for this machine and has no #! line; begin it with #!/bin/sh"
-            )
-        }
-        Some(libc::ENOENT) => match interpreter(path) {
+        Some(libc::ENOEXEC) => match head(path).as_deref() {
+            Some(b"") => format!("{file} is empty"),
+            Some(head) if head.starts_with(b"\x7fELF") => {
+                format!("{file} is damaged, or a program for another kind of machine")
+            }
+            _ => format!("{file} is no program and has no #! line; begin it with #!/bin/sh"),
+        },
+        Some(libc::ENOENT) => match head(path).as_deref().and_then(interpreter) {
             Some(interpreter) => {
                 format!("{file} needs {interpreter}, which does not exist")
             }
@@ -131,10 +145,15 @@ fn explain_execute(program: &OsStr, found: Option<&Path>, error: &io::Error) -> 
     (Exit::CannotExecute, why)
 }
 
-/// What a script's `#!` line names.
-fn interpreter(path: &Path) -> Option<String> {
+/// How a file begins.
+fn head(path: &Path) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    Some(head)
+}
+
+/// What a script's `#!` line names.
+fn interpreter(head: &[u8]) -> Option<String> {
     let line = head.split(|byte| *byte == b'\n').next()?.strip_prefix(b"#!")?;
     let line = String::from_utf8_lossy(line);
     // A script that was written on Windows asks for an interpreter whose name ends in "\r".
@@ -173,8 +192,6 @@ fn replace(word: &[u8], place: &[u8], value: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -205,11 +222,7 @@ mod tests {
 
     #[test]
     fn a_carriage_return_in_a_script_is_shown() {
-        let folder = std::env::temp_dir().join(format!("interpreter-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let script = folder.join("script");
-        fs::write(&script, "#! /bin/sh\r\nexit\n").expect("a script");
-        assert_eq!(interpreter(&script).as_deref(), Some("/bin/sh\\r"));
-        fs::remove_dir_all(folder).expect("the folder is ours");
+        assert_eq!(interpreter(b"#! /bin/sh\r\nexit\n").as_deref(), Some("/bin/sh\\r"));
+        assert_eq!(interpreter(b"exit\n"), None);
     }
 }

@@ -20,9 +20,17 @@ impl Terminal {
     /// The terminal whose foreground a new epoch is to have: standard input, when it is our
     /// controlling terminal and its foreground is our own group's or a living epoch's. When a
     /// shell has put us into the background it is not ours.
-    pub fn to_lend(mut epochs: impl Iterator<Item = Pid>) -> Option<RawFd> {
+    pub fn to_lend(&mut self, mut epochs: impl Iterator<Item = Pid>) -> Option<RawFd> {
         let foreground = sys::foreground_group(STDIN)?;
+        // 0 is any group outside our PID namespace: perhaps not ours, and never to be had back.
+        if foreground.0 <= 0 {
+            return None;
+        }
         let ours = foreground == own_group() || epochs.any(|group| group == foreground);
+        if ours {
+            // A child takes it before it executes, so even one that cannot has had it.
+            self.lent_to.get_or_insert_with(own_group);
+        }
         ours.then_some(STDIN)
     }
 

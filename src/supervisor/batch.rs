@@ -10,6 +10,11 @@ use crate::signal::{Meaning, Signal};
 pub struct Batch(Vec<Signal>);
 
 impl Batch {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes out a signal that goes before exits.
     pub fn take_before_exits(&mut self) -> Option<Signal> {
         let at = self.0.iter().position(|signal| signal.meaning() < Meaning::Reap)?;

@@ -116,7 +116,8 @@ impl Supervisor {
         let mut ending = Ending::new(outcome, now, now + term_wait);
         ending.groups.extend(self.epochs.iter().map(|epoch| epoch.leader));
         if self.announces && epochs > 1 {
-            ending.held = Some(now + PARENTS_WAIT);
+            // However short the whole wait is, they are asked before they are killed.
+            ending.held = Some(now + PARENTS_WAIT.min(term_wait / 2));
         }
         let first = if ending.held.is_some() { epochs - 1 } else { 0 };
         self.phase = Phase::Stopping(ending);

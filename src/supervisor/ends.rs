@@ -3,6 +3,17 @@
 use super::{Action, Moment, Outcome, Phase, State, Status, StopReason, Supervisor, What};
 use crate::signal::Signal;
 
+/// Where among the living epochs one stands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// There is no other.
+    Alone,
+    /// It started last, and older ones live.
+    Newest,
+    /// A newer one lives.
+    Older,
+}
+
 impl Supervisor {
     pub(super) fn epoch_ended(
         &mut self,
@@ -18,40 +29,43 @@ impl Supervisor {
             }
         }
         let epoch = &self.epochs[index];
-        let (number, leader) = (epoch.number, epoch.leader);
-        let newest = index + 1 == self.epochs.len();
-        let alone = self.epochs.len() == 1;
-        let handed_over = !newest
-            && match status {
-                Status::Exited(code) => code == 0,
-                // Envoy drops its handlers just before it exits.
-                Status::Signaled(signal) => signal == Signal::USR1,
-            };
-        let interrupted = newest && epoch.foreground && status == Status::Signaled(Signal::INT);
-        let starting = match epoch.state {
-            State::Starting(_) => true,
-            State::Ready => false,
+        let (number, leader, foreground) = (epoch.number, epoch.leader, epoch.foreground);
+        let starting = matches!(epoch.state, State::Starting(_));
+        let place = match self.epochs.len() {
+            1 => Place::Alone,
+            epochs if index + 1 == epochs => Place::Newest,
+            _ => Place::Older,
         };
-
-        if handed_over {
-            self.retire(index, status);
-            self.try_restart(now);
-        } else if newest && status == Status::Exited(0) && alone {
-            self.retire(index, status);
-            self.stop(now, StopReason::LastEpochEnded, Outcome::LastEpochEnded);
-        } else if newest && status == Status::Exited(0) && starting {
-            self.restart_failed(index);
-            self.try_restart(now);
-        } else if newest && status == Status::Exited(0) {
-            self.retire(index, status);
-            self.stop(now, StopReason::NobodyServes, Outcome::Stopped);
-        } else if interrupted {
-            self.retire(index, status);
-            self.stop(now, StopReason::Interrupted, Outcome::Interrupted);
-        } else {
-            let what = What::EndedUnexpectedly { status, out_of_memory: oom };
-            self.say_of(number, leader, what);
-            self.kill(now, Outcome::Unexpected(status), Some(index));
+        match (place, status) {
+            // Envoy drops its handlers just before it exits, so SIGUSR1 may end it then.
+            (Place::Older, Status::Exited(0) | Status::Signaled(Signal::USR1)) => {
+                self.retire(index, status);
+                self.try_restart(now);
+            }
+            (Place::Alone, Status::Exited(0)) => {
+                self.retire(index, status);
+                self.stop(now, StopReason::LastEpochEnded, Outcome::LastEpochEnded);
+            }
+            (Place::Newest, Status::Exited(0)) if starting => {
+                self.restart_failed(index);
+                self.try_restart(now);
+            }
+            (Place::Newest, Status::Exited(0)) => {
+                self.retire(index, status);
+                self.stop(now, StopReason::NobodyServes, Outcome::Stopped);
+            }
+            (Place::Alone | Place::Newest, Status::Signaled(Signal::INT)) if foreground => {
+                self.retire(index, status);
+                self.stop(now, StopReason::Interrupted, Outcome::Interrupted);
+            }
+            (
+                Place::Alone | Place::Newest | Place::Older,
+                Status::Exited(_) | Status::Signaled(_),
+            ) => {
+                let what = What::EndedUnexpectedly { status, out_of_memory: oom };
+                self.say_of(number, leader, what);
+                self.kill(now, Outcome::Unexpected(status), Some(index));
+            }
         }
     }
 
@@ -65,7 +79,7 @@ impl Supervisor {
     /// The newest epoch has left before it served: the one before it is the newest again.
     fn restart_failed(&mut self, index: usize) {
         let failed = self.epochs.remove(index);
-        // SIGTERM to a half-started Envoy would end its parent as well (envoy.md, m); and the
+        // SIGTERM to a half-started Envoy would end its parent as well (measured with Envoy 1.40.0); and the
         // group is killed before the reap, while its number is still its own.
         self.act(Action::SignalGroup { group: failed.leader, signal: Signal::KILL });
         self.act(Action::Reap { pid: failed.leader });

@@ -158,7 +158,7 @@ impl fmt::Display for What {
             Self::Ready { after, by } => {
                 write!(f, "after {} s, ", Seconds(*after))?;
                 f.write_str(match by {
-                    ReadyBy::Announcement => "as it says itself",
+                    ReadyBy::Announcement => "as it announced",
                     ReadyBy::Clock => "by the clock, since it does not announce readiness",
                     ReadyBy::ClockUnreadable => {
                         "by the clock, since its shared memory is none that we can read"
@@ -186,12 +186,14 @@ impl fmt::Display for What {
                 if *status == Status::Signaled(Signal::KILL) {
                     match out_of_memory {
                         Some(0) => {
-                            f.write_str(" (not by the out-of-memory killer, and not by us)")?;
+                            f.write_str(
+                                " (not by us, and no out-of-memory kill is counted in this cgroup)",
+                            )?;
                         }
                         Some(times) => write!(
                             f,
-                            " (out of memory: the kernel's out-of-memory killer struck {times} \
-                             times in this cgroup)"
+                            " (out of memory: the kernel's out-of-memory killer struck in this \
+                             cgroup, {times}×)"
                         )?,
                         None => {}
                     }

@@ -105,7 +105,9 @@ extern "C" fn become_target(plan: *mut c_void) -> c_int {
     unsafe {
         // The signal is for the death of the thread that forked; we have one.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-        if libc::getppid() != plan.parent {
+        // 0 is a parent outside our PID namespace, as after `unshare --pid` without `--fork`.
+        let parent = libc::getppid();
+        if parent != 0 && parent != plan.parent {
             // Our parent died before the signal was set, and took the memory's owner with it.
             libc::_exit(0);
         }

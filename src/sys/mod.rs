@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use child::{Launch, LaunchError, launch};
 pub use pages::give_back_pages;
 pub use signals::{Inherited, SignalFd, take_over_signals};
-pub use wait::{Peek, peek, reap};
+pub use wait::{Peek, peek, peek_at, reap};
 
 use crate::signal::Signal;
 use crate::supervisor::{Moment, Pid};
@@ -168,6 +168,25 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
+/// Writes what can be written without waiting; `Unsupported` where the file, or the kernel, cannot
+/// promise that (a terminal, a FIFO, a kernel before 6.4).
+pub fn write_without_waiting(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let here: libc::off64_t = -1;
+    // SAFETY: there is one part, whose pointer and length are those of a slice that outlives the
+    // call and is only read.
+    let written = unsafe { libc::pwritev2(fd, &raw const part, 1, here, libc::RWF_NOWAIT) };
+    usize::try_from(written).map_err(|_| {
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::ESPIPE) => {
+                io::ErrorKind::Unsupported.into()
+            }
+            _ => error,
+        }
+    })
+}
+
 /// What kind of file a descriptor number leads to: the `S_IFMT` bits of its mode.
 pub fn file_type(fd: RawFd) -> io::Result<libc::mode_t> {
     let mut stat = MaybeUninit::<libc::stat>::zeroed();
@@ -198,9 +217,24 @@ pub fn stderr() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
 }
 
+/// Whether there is a process of this number, of any user.
+pub fn process_exists(pid: Pid) -> bool {
+    // SAFETY: signal 0 asks and sends nothing.
+    match check(unsafe { libc::kill(pid.0, 0) }) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPERM),
+    }
+}
+
 /// Whether a process group has a member, of any user.
 pub fn group_exists(group: Pid) -> bool {
+    // kill(-1) would ask everybody, and 0 is a group outside our PID namespace.
+    if group.0 <= 1 {
+        return true;
+    }
     // SAFETY: signal 0 asks and sends nothing.
-    let asked = group.0 > 1 && unsafe { libc::kill(-group.0, 0) } == 0;
-    asked || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+    match check(unsafe { libc::kill(-group.0, 0) }) {
+        Ok(_) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPERM),
+    }
 }

@@ -29,6 +29,13 @@ pub fn peek() -> io::Result<Peek> {
     }
 }
 
+/// The same for one child: how it has ended, if it has.
+pub fn peek_at(pid: Pid) -> io::Result<Option<Status>> {
+    let id = libc::id_t::try_from(pid.0).expect("a child's pid is positive");
+    let ended = wait(libc::P_PID, id, libc::WNOHANG | libc::WNOWAIT)?;
+    Ok(ended.map(|(_, status)| status))
+}
+
 /// Reaps one child; waits for it where it has not ended yet.
 pub fn reap(pid: Pid) -> io::Result<()> {
     let id = libc::id_t::try_from(pid.0).expect("a child's pid is positive");

@@ -18,8 +18,10 @@ pub(crate) fn memory(peers: &[Peer], table: &mut Table) {
     let mut resident = Vec::new();
     let mut anonymous = Vec::new();
     let mut size = Vec::new();
+    let mut later = Vec::new();
     for peer in peers {
         let mut values = [Vec::new(), Vec::new()];
+        let mut after_signal = Vec::new();
         for _ in 0..5 {
             let scene = Scene::new();
             let target = scene.probe("wait");
@@ -31,9 +33,14 @@ pub(crate) fn memory(peers: &[Peer], table: &mut Table) {
             for (values, field) in values.iter_mut().zip(["VmRSS", "RssAnon"]) {
                 values.push(status(init.id(), field));
             }
+            // What a signal touches must not stay resident for good.
+            support::processes::signal(i32::try_from(init.id()).expect("a pid"), libc::SIGWINCH);
+            std::thread::sleep(Duration::from_millis(100));
+            after_signal.push(status(init.id(), "VmRSS"));
             drop(scene);
             init.wait().expect("it is our child");
         }
+        later.push(Some(median(&mut after_signal)));
         let [mut all, mut own] = values;
         resident.push(Some(median(&mut all)));
         anonymous.push(Some(median(&mut own)));
@@ -42,6 +49,7 @@ pub(crate) fn memory(peers: &[Peer], table: &mut Table) {
         size.push(Some(file.len() as f64 / 1024.0));
     }
     table.row("resident memory, KiB", resident);
+    table.row("the same after a signal, KiB", later);
     table.row("anonymous memory, KiB", anonymous);
     table.row("size of the file, KiB", size);
 }

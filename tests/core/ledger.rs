@@ -214,7 +214,8 @@ impl Ledger {
         let deadline = now + self.policy.term_wait;
         let several = self.facts.announced && self.facts.epochs.len() > 1;
         let newest = self.facts.epochs.last().filter(|_| several).map(|epoch| epoch.leader);
-        let parents = newest.map(|newest| Parents { newest, until: now + PARENTS_WAIT });
+        let wait = PARENTS_WAIT.min(self.policy.term_wait / 2);
+        let parents = newest.map(|newest| Parents { newest, until: now + wait });
         self.facts.phase = Phase::Stopping { cause, deadline, parents };
     }
 
