@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("input::help_and_version", Needs::Nothing, help_and_version),
         trial("input::words_of_the_program", Needs::Nothing, words_of_the_program),
         trial("input::target_that_cannot_start", Needs::Nothing, target_that_cannot_start),
+        trial("input::unreachable_target", Needs::Root, unreachable_target),
         trial("input::target_of_a_restart", Needs::Nothing, target_of_a_restart),
         trial("input::program_in_path", Needs::Nothing, program_in_path),
         trial("input::no_descriptors_left", Needs::Nothing, no_descriptors_left),
@@ -178,6 +179,8 @@ fn spoilt_targets(scene: &Scene) -> Vec<(String, i32, String)> {
     std::fs::create_dir(&folder).expect("a folder in our folder");
     let plain = scene.place("plain");
     std::fs::write(&plain, "#!/bin/sh\n").expect("a file in our folder");
+    let dangling = scene.place("dangling");
+    std::os::unix::fs::symlink("/no/such/file", &dangling).expect("a link in our folder");
     vec![
         (scene.place("missing"), 127, "missing does not exist".to_owned()),
         ("no-such-program".to_owned(), 127, "no-such-program does not exist…PATH".to_owned()),
@@ -185,8 +188,9 @@ fn spoilt_targets(scene: &Scene) -> Vec<(String, i32, String)> {
         (scene.place("folder"), 126, "folder is a directory".to_owned()),
         (plain, 126, "plain is not executable".to_owned()),
         (script("text", "exit 0\n"), 126, "text…no #! line".to_owned()),
-        (script("empty", ""), 126, "empty…no #! line".to_owned()),
-        (script("elf", "\x7fELF\x02\x01\x01 and no more"), 126, "elf…no program".to_owned()),
+        (script("empty", ""), 126, "empty is empty".to_owned()),
+        (script("elf", "\x7fELF\x02\x01\x01 and no more"), 126, "elf is damaged, or".to_owned()),
+        (dangling, 127, "dangling is a link to /no/such/file, which".to_owned()),
         (script("orphaned", "#!/no/such/sh -e\n"), 126, "/no/such/sh, which does not".to_owned()),
         (script("windows", "#!/bin/sh\r\nexit 0\r\n"), 126, "/bin/sh\\r, which".to_owned()),
     ]
@@ -202,6 +206,25 @@ fn target_that_cannot_start() {
         assert!(holds(said[0], "error not-started epoch=0: "), "{log}");
         scene.assert_empty();
     }
+}
+
+/// What a user may not reach is not the same as what does not exist.
+fn unreachable_target() {
+    let scene = Scene::new();
+    let folder = scene.path("closed");
+    std::fs::create_dir(&folder).expect("a folder in our folder");
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    std::fs::set_permissions(&folder, closed).expect("it is ours");
+    // The restarter must be where another user can execute it.
+    let program = scene.place("hot-restarter");
+    std::fs::copy(support::restarter(), &program).expect("a copy in our folder");
+    let inside = format!("{}/target", folder.display());
+    let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let words: Vec<&str> = nobody.into_iter().chain([program.as_str(), &inside]).collect();
+    let output = scene.command(&words).output().expect("setpriv is installed");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(126), "{log}");
+    assert!(log.contains("this user may not enter its folder"), "{log}");
 }
 
 /// The same when epochs are in service: refused, and nothing has changed.

@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("terminal::newest_is_in_the_foreground", Needs::Nothing, newest_in_foreground),
         trial("terminal::ours_again_at_the_end", Needs::Nothing, ours_again_at_the_end),
+        trial("terminal::target_that_cannot_start", Needs::Nothing, target_that_cannot_start),
         trial("terminal::failed_restart_gives_it_back", Needs::Nothing, failed_restart),
         trial("terminal::refused_restart_keeps_it", Needs::Nothing, refused_restart),
         trial("terminal::ctrl_c", Needs::Nothing, ctrl_c),
@@ -78,6 +79,21 @@ fn ours_again_at_the_end() {
         if code == "0\n" { Ok(()) } else { Err(code) }
     });
     assert_eq!(terminal.foreground(), restarter.outer_pid());
+    terminal.press("\n");
+    assert_eq!(restarter.code(), 9);
+}
+
+/// A target takes the foreground before it is executed, so one that cannot be has had it.
+fn target_that_cannot_start() {
+    let scene = Scene::new();
+    let code = scene.place("code");
+    let script = format!("\"$@\"; echo $? > {code}; read line; exit 9");
+    let wrapper = ["sh", "-c", &script, "sh"];
+    let (mut terminal, mut restarter) = on_terminal(&scene, &wrapper, &[], &["/no/such/target"]);
+    eventually("the restarter has ended", || {
+        let code = std::fs::read_to_string(&code).unwrap_or_default();
+        if code == "127\n" { Ok(()) } else { Err(code) }
+    });
     terminal.press("\n");
     assert_eq!(restarter.code(), 9);
 }

@@ -54,6 +54,19 @@ fn a_parent_is_asked_when_its_child_has_ended() {
     assert_eq!(story.then(), older);
 }
 
+/// However short `--term-wait` is, nobody is killed who was not asked.
+#[test]
+fn a_parent_is_asked_before_it_is_killed() {
+    let mut story = Story::serving(Policy { term_wait: Duration::from_secs(1), ..defaults() }, 2);
+    story.receive("TERM");
+    story.forget();
+    story.pass(0.9);
+    assert!(story.done().contains(&"SIGTERM to group of epoch 0"));
+    story.forget();
+    story.pass(0.1);
+    assert!(story.done().contains(&"SIGKILL to group of epoch 0"));
+}
+
 /// The same, where the child takes its time.
 #[test]
 fn a_parent_is_asked_after_a_second() {

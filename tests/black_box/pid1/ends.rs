@@ -10,6 +10,7 @@ use crate::needs::{Needs, trial};
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("pid1::exits_at_once_300_times", Needs::Namespace, exits_at_once_300_times),
+        trial("pid1::parent_of_the_namespace", Needs::Namespace, parent_of_the_namespace),
         trial("pid1::exit_beside_a_term", Needs::Namespace, exit_beside_a_term),
         trial("pid1::failure_kills_everything", Needs::Namespace, failure_kills_everything),
     ]
@@ -24,6 +25,16 @@ fn exits_at_once_300_times() {
         let (code, log) = init(&scene, &[], &scene.probe(&steps)).finish();
         assert_eq!(code, expected, "run {run}: {log}");
     }
+}
+
+/// `unshare --pid` without `--fork` makes our child the first of a namespace that we are not in,
+/// where it has no parent that it could see.
+fn parent_of_the_namespace() {
+    let scene = Scene::new();
+    let target = scene.probe("say=ran exit=5");
+    let (code, log) = scene.wrapped_restarter(&["unshare", "--pid"], &[], &target).finish();
+    assert_eq!(code, 5, "{log}");
+    scene.journal().await_said("ran");
 }
 
 /// An exit beside a SIGTERM belongs to the stop.
