@@ -149,6 +149,9 @@ impl Driver {
         while self.exit.is_none()
             && let Some(signal) = self.batch.take()
         {
+            if signal == Signal::CHLD {
+                self.take_in_suspension();
+            }
             self.stirred |= signal != Signal::CHLD;
             self.handle(Event::Signal(signal));
         }
@@ -197,6 +200,16 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Tells the core when the terminal has stopped the epoch that has it from us.
+    fn take_in_suspension(&mut self) {
+        if let Some(pid) = self.terminal.borrower()
+            && self.supervisor.is_leader(pid)
+            && sys::was_suspended(pid)
+        {
+            self.handle(Event::Suspended { pid });
+        }
     }
 
     /// Hands the ends of epochs to the core that thousands of orphans hide from it: whatever the
@@ -263,6 +276,15 @@ impl Driver {
                 }
             }
             Action::Foreground { group } => self.terminal.give(group),
+            Action::Suspend { group } => {
+                // The SIGCONT that resumes us is forwarded like any other.
+                if !self.terminal.suspend(group) {
+                    let resumed = sys::signal_group(group, Signal::CONT);
+                    self.complain("process group", group, Signal::CONT, resumed);
+                    let message = "resumed, since nobody at this terminal could do it";
+                    self.log.say(Level::Warn, "resumed", &message);
+                }
+            }
             Action::RecordMemory => self.oom_kills = memory::oom_kills(),
             Action::Log(notice) => self.log.notice(&notice),
             Action::NameSurvivors => self.name_survivors(),

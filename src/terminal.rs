@@ -55,6 +55,32 @@ impl Terminal {
     }
 }
 
+impl Terminal {
+    /// The group that has the foreground from us, if one has.
+    pub fn borrower(&self) -> Option<Pid> {
+        self.lent_to.filter(|group| *group != own_group())
+    }
+
+    /// Suspends us as a shell expects it of a job, with the foreground given back, and takes up
+    /// again what the shell gives when it resumes us. `false` where nobody could resume us: as PID
+    /// 1, and where our parent is in another session.
+    pub fn suspend(&mut self, group: Pid) -> bool {
+        let session = |pid: unistd::Pid| unistd::getsid(Some(pid)).ok();
+        let (own, parent) = (unistd::getpid(), unistd::getppid());
+        if parent.as_raw() == 0 || session(parent).is_none() || session(parent) != session(own) {
+            return false;
+        }
+        self.give(None);
+        sys::suspend();
+        // `fg` has given us the foreground, `bg` has not.
+        if sys::foreground_group(STDIN) == Some(own_group()) {
+            let _ = sys::set_foreground_group(STDIN, group);
+            self.lent_to = Some(group);
+        }
+        true
+    }
+}
+
 fn own_group() -> Pid {
     Pid(unistd::getpgrp().as_raw())
 }

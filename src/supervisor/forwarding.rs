@@ -1,6 +1,6 @@
 //! Signals to us, and those that are passed on.
 
-use super::{Action, Epoch, Moment, Phase, Reach, State, Supervisor, What};
+use super::{Action, Epoch, Moment, Phase, Pid, Reach, State, Supervisor, What};
 use crate::signal::{Meaning, Signal};
 
 /// What a signal to us does.
@@ -59,6 +59,19 @@ impl Supervisor {
     pub(super) fn forward_to_catchers(&mut self, index: usize, signal: Signal) {
         let Epoch { number, leader, .. } = self.epochs[index];
         self.act(Action::SignalCatchers { epoch: number, leader, signal });
+    }
+
+    /// Ctrl-Z has stopped the newest epoch, and the shell that we are a job of knows nothing of it.
+    pub(super) fn suspended(&mut self, pid: Pid) {
+        let Some(newest) = self.newest().filter(|newest| newest.leader == pid) else {
+            return;
+        };
+        // At a stop everything is sent SIGCONT anyway.
+        if newest.foreground && !self.is_ending() {
+            let number = newest.number;
+            self.say_of(number, pid, What::Suspended);
+            self.act(Action::Suspend { group: pid });
+        }
     }
 
     pub(super) fn reached(&mut self, number: u32, signal: Signal, reach: Reach) {

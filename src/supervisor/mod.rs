@@ -175,6 +175,7 @@ impl Supervisor {
                     None => self.orphan_ended(now, pid),
                 }
             }
+            Event::Suspended { pid } => self.suspended(pid),
             Event::Childless => self.childless(),
             Event::Tick => self.tick(now),
             Event::Started { epoch, pid, foreground } => {

@@ -108,6 +108,7 @@ pub enum What {
     Dropped { signal: Signal },
     DroppedBlind { signal: Signal },
     DroppedAtEnd { signal: Signal },
+    Suspended,
     Stopping { reason: StopReason, epochs: usize, term_wait: Duration },
     AlreadyStopping { signal: Signal, left: Duration },
     TermWaitOver { epochs: usize, term_wait: Duration },
@@ -138,6 +139,7 @@ impl What {
             Self::Dropped { .. } => (Level::Info, "dropped"),
             Self::DroppedBlind { .. } => (Level::Warn, "dropped"),
             Self::DroppedAtEnd { .. } => (Level::Debug, "dropped"),
+            Self::Suspended => (Level::Warn, "suspended"),
             // What brought us here has been said; this is about what may have been left behind.
             Self::Stopping { epochs: 0, .. } => (Level::Debug, "stopping"),
             Self::Stopping { .. } | Self::AlreadyStopping { .. } => (Level::Info, "stopping"),
@@ -227,6 +229,7 @@ impl fmt::Display for What {
             Self::DroppedAtEnd { signal } => {
                 write!(f, "{signal}, since everything is being stopped")
             }
+            Self::Suspended => f.write_str("stopped from its terminal; we are its job too"),
             Self::Stopping { reason, epochs, term_wait } => write!(
                 f,
                 "{reason}; {} and what they left have {} s (--term-wait)",

@@ -105,6 +105,11 @@ pub enum Event {
         /// [`Action::RecordMemory`]; `None` where that cannot be known.
         out_of_memory: Option<u64>,
     },
+    /// A leader was stopped by Ctrl-Z (SIGTSTP).
+    Suspended {
+        /// The leader.
+        pid: Pid,
+    },
     /// The kernel says that we have no child at all.
     Childless,
     /// Time has passed; perhaps a deadline with it.
@@ -196,6 +201,12 @@ pub enum Action {
     Foreground {
         /// The group.
         group: Option<Pid>,
+    },
+    /// Suspend ourselves with this group, which has our terminal and has been stopped by it, until
+    /// the shell that we are a job of resumes us; where there is none, resume the group.
+    Suspend {
+        /// The group.
+        group: Pid,
     },
     /// Note how often the out-of-memory killer has struck so far.
     RecordMemory,

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use child::{Launch, LaunchError, launch};
 pub use pages::give_back_pages;
 pub use signals::{Inherited, SignalFd, take_over_signals};
-pub use wait::{Peek, peek, peek_at, reap};
+pub use wait::{Peek, peek, peek_at, reap, was_suspended};
 
 use crate::signal::Signal;
 use crate::supervisor::{Moment, Pid};
@@ -215,6 +215,12 @@ pub fn stderr() -> BorrowedFd<'static> {
     // SAFETY: the number is not −1, and nobody in this process ever closes it. Where we were
     // started without it the kernel answers with an error.
     unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
+}
+
+/// Stops ourselves until somebody sends SIGCONT.
+pub fn suspend() {
+    // SAFETY: sending a signal touches no memory of ours.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Whether there is a process of this number, of any user.

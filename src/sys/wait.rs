@@ -36,6 +36,21 @@ pub fn peek_at(pid: Pid) -> io::Result<Option<Status>> {
     Ok(ended.map(|(_, status)| status))
 }
 
+/// Whether a child has been stopped by SIGTSTP, which is Ctrl-Z, since this was last asked.
+pub fn was_suspended(pid: Pid) -> bool {
+    let id = libc::id_t::try_from(pid.0).expect("a child's pid is positive");
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the pointer is to a `siginfo_t` of our own.
+    let result =
+        unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), libc::WSTOPPED | libc::WNOHANG) };
+    // SAFETY: it was zeroed, and the kernel fills it with a child's information or leaves it.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: these fields are valid for what `waitid` returns, and zero where it found nothing.
+    let (found, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let stopped = result == 0 && found == pid.0 && info.si_code == libc::CLD_STOPPED;
+    stopped && status == libc::SIGTSTP
+}
+
 /// Reaps one child; waits for it where it has not ended yet.
 pub fn reap(pid: Pid) -> io::Result<()> {
     let id = libc::id_t::try_from(pid.0).expect("a child's pid is positive");

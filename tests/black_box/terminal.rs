@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use support::inherit::Inherit;
 use support::scene::{Restarter, Scene};
-use support::terminal::{CTRL_C, Terminal};
+use support::terminal::{CTRL_C, CTRL_Z, Terminal};
 use support::{eventually, namespace, processes};
 
 use crate::needs::{Needs, trial};
@@ -18,6 +18,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("terminal::refused_restart_keeps_it", Needs::Nothing, refused_restart),
         trial("terminal::ctrl_c", Needs::Nothing, ctrl_c),
         trial("terminal::ctrl_c_with_two_epochs", Needs::Nothing, ctrl_c_with_two_epochs),
+        trial("terminal::ctrl_z_as_a_job", Needs::Nothing, ctrl_z_as_a_job),
+        trial("terminal::ctrl_z_without_a_shell", Needs::Nothing, ctrl_z_without_a_shell),
         trial("terminal::background", Needs::Nothing, background),
         trial("terminal::shell_with_job_control", Needs::Nothing, shell_with_job_control),
         trial("terminal::as_pid_1", Needs::Namespace, as_pid_1),
@@ -209,6 +211,44 @@ fn shell_with_job_control() {
     terminal.press("exit 7\n");
     assert_eq!(restarter.code(), 7, "{}", restarter.log());
     scene.assert_empty();
+}
+
+/// Ctrl-Z suspends the job that we are for a shell, and its `fg` resumes it.
+fn ctrl_z_as_a_job() {
+    let scene = Scene::new();
+    let (suspended, ended) = (scene.place("suspended"), scene.place("ended"));
+    let script = format!("\"$@\"; echo $? > {suspended}; fg; echo $? > {ended}");
+    let wrapper = ["sh", "-m", "-c", &script, "sh"];
+    let (mut terminal, mut restarter) = on_terminal(&scene, &wrapper, &[], &scene.probe(SERVER));
+    let probe = scene.journal().await_ready(1)[0];
+    terminal.await_foreground(probe);
+    let pid = restarter.pid();
+    terminal.press(CTRL_Z);
+    eventually("the shell goes on", || {
+        let code = std::fs::read_to_string(&suspended).unwrap_or_default();
+        let expected = format!("{}\n", 128 + libc::SIGSTOP);
+        if code == expected { Ok(()) } else { Err((code, restarter.log())) }
+    });
+    terminal.await_foreground(probe);
+    processes::signal(pid, libc::SIGTERM);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    assert_eq!(std::fs::read_to_string(&ended).expect("the shell has gone on"), "0\n");
+    scene.assert_empty();
+}
+
+/// Where no shell could resume it a server does not stay stopped.
+fn ctrl_z_without_a_shell() {
+    let scene = Scene::new();
+    let (mut terminal, restarter) = on_terminal(&scene, &[], &[], &scene.probe(SERVER));
+    let probe = scene.journal().await_ready(1)[0];
+    terminal.await_foreground(probe);
+    terminal.press(CTRL_Z);
+    restarter.says("resumed");
+    eventually("the epoch goes on", || match processes::process(probe) {
+        Some(process) if process.state != 'T' => Ok(()),
+        seen => Err(seen),
+    });
+    stop_cleanly(&scene, restarter);
 }
 
 /// As `docker run -it` does it: PID 1 leads the terminal's session.

@@ -37,6 +37,7 @@ fn is_signal(action: &Action, wanted: Signal) -> bool {
         | Action::Reap { .. }
         | Action::Foreground { .. }
         | Action::RecordMemory
+        | Action::Suspend { .. }
         | Action::Log(_)
         | Action::NameSurvivors
         | Action::Exit(_) => false,

@@ -205,6 +205,7 @@ impl Kernel {
             Action::Reap { pid } => self.processes.retain(|process| process.pid != *pid),
             Action::Foreground { .. }
             | Action::RecordMemory
+            | Action::Suspend { .. }
             | Action::Log(_)
             | Action::NameSurvivors
             | Action::Exit(_) => {}

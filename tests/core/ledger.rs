@@ -201,7 +201,7 @@ impl Ledger {
                     epoch.leader_owed |= unknown;
                 }
             }
-            Event::Childless | Event::Orphans(_) => {}
+            Event::Childless | Event::Orphans(_) | Event::Suspended { .. } => {}
         }
     }
 
@@ -356,6 +356,7 @@ impl Ledger {
                 ensure(self.is_ending(), || "a look at orphans outside a stop".into())
             }
             Action::RecordMemory => Ok(()),
+            Action::Suspend { group } => Self::judge_group(*group, Signal::CONT, kernel),
             Action::Exit(exit) => self.judge_exit(now, *exit, kernel),
         }
     }

@@ -265,6 +265,17 @@ fn a_hup_beside_an_exit_comes_after_it() {
     assert_eq!(story.epochs(), [0, 1]);
 }
 
+/// Ctrl-Z stops the newest epoch alone; the shell that we are a job of must hear of it.
+#[test]
+fn we_are_suspended_with_the_foreground() {
+    let mut story = with_terminal(2);
+    story.forget();
+    story.suspend(0);
+    assert!(story.done().is_empty(), "an older epoch is none of the terminal's");
+    story.suspend(1);
+    assert_eq!(story.then(), ["suspend with epoch 1"]);
+}
+
 /// "It goes back to the older epoch after a failed restart, and to our own group when we exit."
 #[test]
 fn the_terminal_goes_back() {

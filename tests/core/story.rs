@@ -113,6 +113,13 @@ impl Story {
         self.together(&[name], &[]);
     }
 
+    /// Ctrl-Z stops an epoch.
+    pub(crate) fn suspend(&mut self, epoch: u32) {
+        let leader = self.leader(epoch);
+        self.world.suspend(leader);
+        self.check();
+    }
+
     /// Signals and ends at once.
     pub(crate) fn together(&mut self, signals: &[&str], ends: &[(Pid, Status)]) {
         for name in signals {

@@ -223,6 +223,9 @@ fn section(page: &mut String, state: &State) {
         row(page, state, &format!("epoch {number} exits with 3, SIGTERM beside it"), |story| {
             story.together(&["TERM"], &end);
         });
+        row(page, state, &format!("epoch {number} is stopped by Ctrl-Z"), |story| {
+            story.suspend(number);
+        });
         row(page, state, &format!("epoch {number} exits with 0, SIGHUP beside it"), |story| {
             story.together(&["HUP"], &[(pid, SUCCESS)]);
         });

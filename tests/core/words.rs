@@ -23,6 +23,7 @@ pub(crate) fn action(action: &Action, kernel: &Kernel) -> String {
         }
         Action::Foreground { group: None } => "foreground: ourselves".into(),
         Action::RecordMemory => "record memory".into(),
+        Action::Suspend { group } => format!("suspend with {}", name(*group, kernel)),
         Action::Log(notice) => {
             let (_, kind) = notice.what.kind();
             match notice.epoch {
@@ -49,6 +50,7 @@ pub(crate) fn answer(event: &Event) -> Option<String> {
         | Event::Signal(_)
         | Event::Exited { .. }
         | Event::Childless
+        | Event::Suspended { .. }
         | Event::Tick => None,
     }
 }
@@ -89,6 +91,7 @@ pub(crate) fn logged(action: &Action) -> Option<&What> {
         | Action::Reap { .. }
         | Action::Foreground { .. }
         | Action::RecordMemory
+        | Action::Suspend { .. }
         | Action::NameSurvivors
         | Action::Exit(_) => None,
     }

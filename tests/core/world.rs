@@ -69,6 +69,11 @@ impl World {
         self.pending.push(signal);
     }
 
+    /// Ctrl-Z stops a leader, and we are told.
+    pub(crate) fn suspend(&mut self, pid: Pid) {
+        self.handle(&Event::Suspended { pid });
+    }
+
     /// A process ends; nobody has noticed yet.
     pub(crate) fn end(&mut self, pid: Pid, status: Status) {
         self.kernel.end(pid, status);

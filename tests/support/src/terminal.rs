@@ -9,6 +9,8 @@ use crate::eventually;
 
 /// What a keyboard sends for Ctrl-C.
 pub const CTRL_C: &str = "\x03";
+/// The key that stops what is in the foreground.
+pub const CTRL_Z: &str = "\x1a";
 
 /// The side of a pseudo-terminal that a person sits at.
 #[derive(Debug)]
