@@ -1,6 +1,6 @@
 # Everything that a newcomer needs: `make demo` and `make test`.
 
-TARGET := x86_64-unknown-linux-musl
+TARGET := $(shell uname -m)-unknown-linux-musl
 ARM_TARGET := aarch64-unknown-linux-musl
 BINARY := target/$(TARGET)/release/hot-restarter
 

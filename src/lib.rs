@@ -1,6 +1,7 @@
 //! `hot-restarter`: PID 1 for a server that can hand over its sockets.
 //!
-//! The map of the house, from the inside out:
+//! What the README promises is the contract that comments and tests speak of. The map of the
+//! house, from the inside out:
 //!
 //! - [`supervisor`]: the core. Every rule of the contract, as a state machine that makes no
 //!   system call. Start here.
