@@ -121,17 +121,16 @@ fn view_without_proc(target: &[OsString]) -> View {
     }
 }
 
-/// The shared memory that a process has mapped, found in its `maps`.
+/// The shared memory that a process has mapped, found in its `maps`. One that was unlinked since
+/// keeps the kernel's mark, ` (deleted)`, so that nobody opens what another Envoy has made anew
+/// under its name.
 pub fn shared_memory_in(maps: &[u8]) -> Option<PathBuf> {
     let prefix = format!("{SHARED_MEMORY_FOLDER}/{SHARED_MEMORY_NAME}");
     maps.split(|byte| *byte == b'\n').find_map(|line| {
-        // The path is the sixth field and may hold spaces; ours does not.
-        let start = line.iter().position(|byte| *byte == b'/')?;
-        let path = line[start..].strip_prefix(prefix.as_bytes())?;
-        let digits = path.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        // A path that the kernel marks as deleted is the one that a later epoch 0 made anew.
-        let whole = &line[start..start + prefix.len() + digits];
-        (digits > 0).then(|| PathBuf::from(OsStr::from_bytes(whole)))
+        // The path is the last field, and no other has a slash.
+        let path = &line[line.iter().position(|byte| *byte == b'/')?..];
+        let number = path.strip_prefix(prefix.as_bytes())?.first()?;
+        number.is_ascii_digit().then(|| PathBuf::from(OsStr::from_bytes(path)))
     })
 }
 
@@ -220,9 +219,12 @@ mod tests {
     #[test]
     fn the_shared_memory_is_found_in_maps() {
         let maps = b"7f00-7f01 r-xp 00000000 08:01 7   /usr/bin/envoy\n\
-            7f30-7f31 rw-s 00000000 00:1b 2   /dev/shm/envoy_shared_memory_70 (deleted)\n";
+            7f30-7f31 rw-s 00000000 00:1b 2   /dev/shm/envoy_shared_memory_70\n";
         let path = PathBuf::from("/dev/shm/envoy_shared_memory_70");
         assert_eq!(shared_memory_in(maps), Some(path));
+        let deleted = b"7f30-7f31 rw-s 0 00:1b 2 /dev/shm/envoy_shared_memory_70 (deleted)\n";
+        let path = PathBuf::from("/dev/shm/envoy_shared_memory_70 (deleted)");
+        assert_eq!(shared_memory_in(deleted), Some(path));
         assert_eq!(shared_memory_in(b"7f30 rw-s 0 00:1b 2 /dev/shm/envoy_shared_memory_\n"), None);
         assert_eq!(
             shared_memory_in(b"7f30 rw-s 0 00:1b 2 /tmp/dev/shm/envoy_shared_memory_0"),

@@ -110,7 +110,8 @@ pub fn signal_group(group: Pid, signal: Signal) -> io::Result<()> {
 #[derive(Debug)]
 pub struct PidFd {
     pid: Pid,
-    /// `None` where the kernel is older than 5.3 or a seccomp profile does not know the call.
+    /// `None` where it cannot be held (a kernel older than 5.3, a seccomp profile that does not
+    /// know the call, no descriptor left): then its number alone must do.
     fd: Option<OwnedFd>,
 }
 
@@ -126,10 +127,10 @@ impl PidFd {
                 let fd = Some(unsafe { OwnedFd::from_raw_fd(fd) });
                 Ok(Self { pid, fd })
             }
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                Ok(Self { pid, fd: None })
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
+                Err(error)
             }
-            Err(error) => Err(error),
+            Err(_) => Ok(Self { pid, fd: None }),
         }
     }
 
