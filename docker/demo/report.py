@@ -51,7 +51,7 @@ class Report:
         for epoch, handover in enumerate(self.handovers, 1):
             title = f"epoch {epoch - 1} to {epoch}"
             rows.append(f"{title:26}{ms(handover.live):>12}{handover.older_gone:24.1f} s")
-        rows += ["", f"{'access log':26}{'lines':>12}{'for answers':>12}"]
+        rows += ["", f"{'access log':26}{'lines':>12}{'answered':>12}"]
         rows.append(f"{'before and after SIGUSR1':26}{self.rotated_lines + self.new_lines:12,}{self.answered:12,}")
         rows += ["", f"{'stop':26}{'exit code':>12}{'after':>12}"]
         rows.append(f"{'SIGTERM':26}{self.exit_code:12}{ms(self.stop_took):>12}")
