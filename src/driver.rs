@@ -178,6 +178,7 @@ impl Driver {
             match sys::peek() {
                 Ok(Peek::Ended(pid, status)) => {
                     if self.supervisor.is_leader(pid) {
+                        self.stirred = true;
                         // A SIGTERM that was sent to all of us at once may have come since.
                         self.take_in_signals();
                     }

@@ -53,9 +53,7 @@ impl Terminal {
             self.lent_to = Some(group);
         }
     }
-}
 
-impl Terminal {
     /// The group that has the foreground from us, if one has.
     pub fn borrower(&self) -> Option<Pid> {
         self.lent_to.filter(|group| *group != own_group())

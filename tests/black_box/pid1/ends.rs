@@ -2,7 +2,6 @@
 
 use libtest_mimic::Trial;
 use support::scene::Scene;
-use support::{eventually, processes};
 
 use super::{init, stop_cleanly};
 use crate::needs::{Needs, trial};
@@ -11,7 +10,6 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("pid1::exits_at_once_300_times", Needs::Namespace, exits_at_once_300_times),
         trial("pid1::parent_of_the_namespace", Needs::Namespace, parent_of_the_namespace),
-        trial("pid1::exit_beside_a_term", Needs::Namespace, exit_beside_a_term),
         trial("pid1::failure_kills_everything", Needs::Namespace, failure_kills_everything),
     ]
 }
@@ -35,24 +33,6 @@ fn parent_of_the_namespace() {
     let (code, log) = scene.wrapped_restarter(&["unshare", "--pid"], &[], &target).finish();
     assert_eq!(code, 5, "{log}");
     scene.journal().await_said("ran");
-}
-
-/// An exit beside a SIGTERM belongs to the stop.
-fn exit_beside_a_term() {
-    let scene = Scene::new();
-    let mut restarter = init(&scene, &[], &scene.probe("exit-on=USR2:5 wait")).start();
-    scene.journal().await_ready(1);
-    let probe = processes::children(restarter.pid())[0].pid;
-    restarter.signal(libc::SIGSTOP);
-    processes::signal(probe, libc::SIGUSR2);
-    eventually("the probe has ended", || match processes::process(probe) {
-        Some(process) if process.state == 'Z' => Ok(()),
-        seen => Err(seen),
-    });
-    restarter.signal(libc::SIGTERM);
-    restarter.signal(libc::SIGCONT);
-    assert_eq!(restarter.code(), 0, "{}", restarter.log());
-    scene.assert_empty();
 }
 
 fn failure_kills_everything() {

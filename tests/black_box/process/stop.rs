@@ -6,7 +6,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use support::inherit::Inherit;
 use support::scene::Scene;
-use support::{eventually, processes};
+use support::{eventually, namespace, processes};
 
 use super::{restarted, serving, stop_cleanly};
 use crate::needs::{Needs, trial};
@@ -21,7 +21,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::stop_signal", Needs::Nothing, stop_signal),
         trial("process::stopped_child_can_end", Needs::Nothing, stopped_child_can_end),
         trial("process::any_end_is_clean_in_a_stop", Needs::Nothing, any_end_is_clean_in_a_stop),
-        trial("process::exit_beside_a_term", Needs::Nothing, exit_beside_a_term),
+        trial("process::exit_beside_a_term", Needs::Nothing, || exit_beside_a_term(&[])),
+        trial("pid1::exit_beside_a_term", Needs::Namespace, || {
+            exit_beside_a_term(namespace::wrapper());
+        }),
         trial("process::orphans_are_stopped_once", Needs::Nothing, orphans_are_stopped_once),
         trial("process::killed_restarter_takes_leaders", Needs::Nothing, killed_takes_leaders),
     ]
@@ -145,9 +148,13 @@ fn any_end_is_clean_in_a_stop() {
 }
 
 /// Whoever stops us and sees an epoch fail at the same time has stopped us.
-fn exit_beside_a_term() {
+fn exit_beside_a_term(wrapper: &[&str]) {
     let scene = Scene::new();
-    let (mut restarter, probe) = serving(&scene, &[], "exit-on=USR2:5 wait");
+    let target = scene.probe("exit-on=USR2:5 wait");
+    let mut restarter = scene.wrapped_restarter(wrapper, &[], &target).start();
+    scene.journal().await_ready(1);
+    // By its number in our own namespace.
+    let probe = processes::children(restarter.pid())[0].pid;
     restarter.signal(libc::SIGSTOP);
     processes::signal(probe, libc::SIGUSR2);
     eventually("the probe has ended", || match processes::process(probe) {
