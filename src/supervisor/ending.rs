@@ -113,13 +113,17 @@ impl Supervisor {
             let why = "everything is being stopped".into();
             self.say(What::RestartRefused { why });
         }
+        self.mending = None;
+        self.kill_tasks(|_| true);
         let mut ending = Ending::new(outcome, now, now + term_wait);
         ending.groups.extend(self.epochs.iter().map(|epoch| epoch.leader));
-        if self.announces && epochs > 1 {
+        ending.groups.extend(self.tasks.iter().map(|task| task.pid));
+        let standing = self.standing();
+        if self.announces && standing > 1 {
             // However short the whole wait is, they are asked before they are killed.
             ending.held = Some(now + PARENTS_WAIT.min(term_wait / 2));
         }
-        let first = if ending.held.is_some() { epochs - 1 } else { 0 };
+        let first = if ending.held.is_some() { standing - 1 } else { 0 };
         self.phase = Phase::Stopping(ending);
         self.ask(first..epochs);
         self.act(Action::ListOrphans);
@@ -152,9 +156,11 @@ impl Supervisor {
         let epoch = self.epochs.remove(index);
         self.say_of(epoch.number, epoch.leader, What::Ended { status });
         self.act(Action::Reap { pid: epoch.leader });
-        let older = self.epochs.len();
-        if index == older {
-            self.ask_held(0..older);
+        let standing = self.standing();
+        if epoch.has_failed() {
+            // It has been asked, and tells its parent nothing.
+        } else if index == standing {
+            self.ask_held(0..standing);
         } else if let Phase::Stopping(ending) = &mut self.phase
             && ending.held.is_some()
         {
@@ -168,6 +174,8 @@ impl Supervisor {
     /// it is reaped, while the group's number is still its own.
     pub(super) fn kill(&mut self, now: Moment, outcome: Outcome, ended: Option<usize>) {
         self.restart = None;
+        self.mending = None;
+        self.kill_tasks(|_| true);
         for index in 0..self.epochs.len() {
             let group = self.epochs[index].leader;
             self.act(Action::SignalGroup { group, signal: Signal::KILL });
@@ -216,7 +224,7 @@ impl Supervisor {
     }
 
     /// A child has ended, and the kernel may have handed its children to us.
-    fn look_for_orphans(&mut self, now: Moment) {
+    pub(super) fn look_for_orphans(&mut self, now: Moment) {
         match &mut self.phase {
             Phase::Stopping(ending) | Phase::Killing(ending) => {
                 let soon = now.max(ending.last_look + ORPHAN_LOOK_AFTER_END);
@@ -251,7 +259,7 @@ impl Supervisor {
             && ending.held.is_some_and(|held| held <= now)
         {
             // The newest lives, since its end would have ended the wait.
-            self.ask_held(0..self.epochs.len() - 1);
+            self.ask_held(0..self.standing() - 1);
         }
         match &mut self.phase {
             Phase::Stopping(ending) | Phase::Killing(ending) if ending.next_look <= now => {

@@ -3,7 +3,7 @@
 use super::{Action, Moment, Outcome, Phase, State, Status, StopReason, Supervisor, What};
 use crate::signal::Signal;
 
-/// Where among the living epochs one stands.
+/// Where one stands among the living epochs that count.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// There is no other.
@@ -30,8 +30,15 @@ impl Supervisor {
         }
         let epoch = &self.epochs[index];
         let (number, leader, foreground) = (epoch.number, epoch.leader, epoch.foreground);
-        let starting = matches!(epoch.state, State::Starting(_));
-        let place = match self.epochs.len() {
+        let starting = match epoch.state {
+            State::Starting(_) => true,
+            State::Ready => false,
+            State::Failed { .. } => {
+                self.say_of(number, leader, What::Ended { status });
+                return self.clear_away(now, status);
+            }
+        };
+        let place = match self.standing() {
             1 => Place::Alone,
             epochs if index + 1 == epochs => Place::Newest,
             _ => Place::Older,
@@ -47,8 +54,7 @@ impl Supervisor {
                 self.stop(now, StopReason::LastEpochEnded, Outcome::LastEpochEnded);
             }
             (Place::Newest, Status::Exited(0)) if starting => {
-                self.restart_failed(index);
-                self.try_restart(now);
+                self.restart_failed(now, status, oom);
             }
             (Place::Newest, Status::Exited(0)) => {
                 self.retire(index, status);
@@ -57,6 +63,11 @@ impl Supervisor {
             (Place::Alone | Place::Newest, Status::Signaled(Signal::INT)) if foreground => {
                 self.retire(index, status);
                 self.stop(now, StopReason::Interrupted, Outcome::Interrupted);
+            }
+            (Place::Newest, Status::Exited(_) | Status::Signaled(_))
+                if starting && self.policy.rollback =>
+            {
+                self.restart_failed(now, status, oom);
             }
             (
                 Place::Alone | Place::Newest | Place::Older,
@@ -74,23 +85,5 @@ impl Supervisor {
         let epoch = self.epochs.remove(index);
         self.say_of(epoch.number, epoch.leader, What::Ended { status });
         self.act(Action::Reap { pid: epoch.leader });
-    }
-
-    /// The newest epoch has left before it served: the one before it is the newest again.
-    fn restart_failed(&mut self, index: usize) {
-        let failed = self.epochs.remove(index);
-        // SIGTERM to a half-started Envoy would end its parent as well (measured with Envoy 1.40.0); and the
-        // group is killed before the reap, while its number is still its own.
-        self.act(Action::SignalGroup { group: failed.leader, signal: Signal::KILL });
-        self.act(Action::Reap { pid: failed.leader });
-        self.next = failed.number;
-        if let Some(newest) = self.newest() {
-            let (number, leader) = (newest.number, newest.leader);
-            if failed.foreground {
-                self.act(Action::Foreground { group: Some(leader) });
-                self.epochs.last_mut().expect("the newest").foreground = true;
-            }
-            self.say_of(failed.number, failed.leader, What::RestartFailed { newest: number });
-        }
     }
 }

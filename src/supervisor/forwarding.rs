@@ -28,7 +28,9 @@ impl Supervisor {
             }
             Phase::Serving | Phase::Stopping(_) => {
                 for index in 0..self.epochs.len() {
-                    deliver(self, index, signal);
+                    if !self.epochs[index].has_failed() {
+                        deliver(self, index, signal);
+                    }
                 }
             }
             Phase::Killing(_) | Phase::Ended => self.say(What::DroppedAtEnd { signal }),
@@ -41,6 +43,7 @@ impl Supervisor {
         match &mut epoch.state {
             State::Ready => self.forward_to_catchers(index, signal),
             // It will not become ready any more.
+            State::Failed { .. } => {}
             State::Starting(_) if ending => self.say(What::DroppedAtEnd { signal }),
             State::Starting(starting) => {
                 starting.reopen_owed = true;

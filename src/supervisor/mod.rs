@@ -6,22 +6,27 @@
 //! back, so that between two events nothing is ever half done.
 //!
 //! ```text
-//!            HUP             HUP, ready        another HUP
-//! Serving: [0 starting] ──> [0 ready] ──> [0 ready, 1 starting] ──> …
-//!     │ TERM, INT, last epoch ended with 0               │ unexpected exit
-//!     v                                                  v
-//! Stopping (ask, wait --term-wait) ── time is up ──> Killing (SIGKILL, 2 s)
-//!     │ no child is left                                 │ none left, or time is up
-//!     └───────────────────> Ended <──────────────────────┘
+//!                                           HUP, checked
+//! Serving: [0 starting] ──> [0 ready] ────────────────────> [0 ready, 1 starting] ──> …
+//!     │                         ^    failed before it was ready: │      │ unexpected exit
+//!     │                         └──── killed, reaped, mended <───┘      │
+//!     │ TERM, INT, last epoch ended with 0                              │
+//!     v                                                                 v
+//! Stopping (ask, wait --term-wait) ────── time is up ─────> Killing (SIGKILL, 2 s)
+//!     │ no child is left                                        │ none left, or time is up
+//!     └───────────────────────> Ended <─────────────────────────┘
 //! ```
 
 mod batch;
 mod ending;
 mod ends;
 mod forwarding;
+mod looks;
 mod notice;
 mod readiness;
 mod restart;
+mod rollback;
+mod tasks;
 mod vocabulary;
 
 use std::collections::VecDeque;
@@ -29,12 +34,17 @@ use std::time::Duration;
 
 pub use batch::Batch;
 use ending::{Ending, Outcome};
-pub use notice::{Level, Notice, ReadyBy, StopReason, What};
+pub use notice::{Failure, Level, Notice, ReadyBy, StopReason, What};
 pub use readiness::SETTLING;
 use readiness::Starting;
 pub use restart::Obstacle;
 use restart::Restart;
-pub use vocabulary::{Action, Event, Moment, Orphan, Pid, Reach, Readiness, StartFailure, View};
+use rollback::Mending;
+use tasks::Running;
+pub use vocabulary::{
+    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pid, Reach, Readiness, StartFailure, Task,
+    View,
+};
 
 pub use crate::exit::Status;
 use crate::signal::Signal;
@@ -48,8 +58,15 @@ pub struct Policy {
     pub stop_signal: Signal,
     /// How an epoch is found ready.
     pub readiness: Readiness,
-    /// After this an epoch that is not ready is warned about and looked at less often.
+    /// Epochs have an admin that can be asked how they are.
+    pub admin: bool,
+    /// After this an epoch that is not ready is warned about and looked at less often, or has
+    /// failed.
     pub ready_timeout: Duration,
+    /// Restarts are checked before they begin, and the check may take so long.
+    pub check_timeout: Option<Duration>,
+    /// A new epoch that fails before it is ready is a restart that failed, and no more.
+    pub rollback: bool,
     /// From one start to the next at least.
     pub min_restart_interval: Duration,
     /// How many epochs may live at once, at least 2.
@@ -66,6 +83,10 @@ struct Epoch {
     started: Moment,
     /// Whether our terminal's signals reach it.
     foreground: bool,
+    /// How many worker threads it has, as far as its admin has told.
+    workers: Option<u32>,
+    /// Its admin has been asked, and has not answered.
+    admin_asked: bool,
     state: State,
 }
 
@@ -73,6 +94,11 @@ struct Epoch {
 enum State {
     Starting(Starting),
     Ready,
+    /// It was not ready in time and has been sent SIGKILL.
+    Failed {
+        /// When it is to be said that it would not die, until it has been.
+        complain_at: Option<Moment>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,12 +117,16 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     policy: Policy,
-    /// The living epochs, oldest first. Only the newest can be starting.
+    /// The living epochs, oldest first. Only the newest can be starting, or have failed.
     epochs: Vec<Epoch>,
+    /// The programs that run beside them.
+    tasks: Vec<Running>,
     /// The number of the next epoch. Envoy's epochs must be consecutive, so the number of one
     /// that never served is used again.
     next: u32,
     restart: Option<Restart>,
+    /// What the last failed epoch left has not been cleared away.
+    mending: Option<Mending>,
     last_start: Option<Moment>,
     /// An epoch of this run announced its readiness, so no later one is ready by the clock.
     announces: bool,
@@ -111,8 +141,10 @@ impl Supervisor {
         Self {
             policy,
             epochs: Vec::new(),
+            tasks: Vec::new(),
             next: 0,
             restart: None,
+            mending: None,
             last_start: None,
             announces: false,
             phase: Phase::Serving,
@@ -135,6 +167,12 @@ impl Supervisor {
         self.epochs.iter().any(|epoch| epoch.leader == pid)
     }
 
+    /// Whether this child leads a living epoch, or is a program that we run beside them; any other
+    /// is an orphan.
+    pub fn is_known(&self, pid: Pid) -> bool {
+        self.is_leader(pid) || self.tasks.iter().any(|running| running.pid == pid)
+    }
+
     /// Whether we are on the way out.
     pub fn is_ending(&self) -> bool {
         match self.phase {
@@ -147,14 +185,9 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Moment> {
         match &self.phase {
             Phase::Serving => {
-                let look = self.newest().and_then(Epoch::next_look);
-                let restart = self.restart.as_ref().and_then(|restart| match restart.obstacle {
-                    Some(Obstacle::TooSoon { .. }) => self.interval_over(),
-                    Some(Obstacle::NotReady { .. }) => restart.looks.map(|looks| looks.next),
-                    // The end of an epoch is an event.
-                    Some(Obstacle::TooMany { .. }) | None => None,
-                });
-                look.into_iter().chain(restart).min()
+                let tasks = self.tasks.iter().filter_map(Running::next_deadline);
+                let moments = [self.starting_due(), self.restart_due(), self.mending_due()];
+                tasks.chain(moments.into_iter().flatten()).min()
             }
             Phase::Stopping(ending) | Phase::Killing(ending) => Some(ending.next_deadline()),
             Phase::Ended => None,
@@ -170,9 +203,12 @@ impl Supervisor {
             }
             Event::Signal(signal) => self.signal(now, signal),
             Event::Exited { pid, status, out_of_memory } => {
-                match self.epochs.iter().position(|epoch| epoch.leader == pid) {
-                    Some(index) => self.epoch_ended(now, index, status, out_of_memory),
-                    None => self.orphan_ended(now, pid),
+                if let Some(index) = self.epochs.iter().position(|epoch| epoch.leader == pid) {
+                    self.epoch_ended(now, index, status, out_of_memory);
+                } else if let Some(index) = self.tasks.iter().position(|task| task.pid == pid) {
+                    self.task_ended(now, index, status);
+                } else {
+                    self.orphan_ended(now, pid);
                 }
             }
             Event::Suspended { pid } => self.suspended(pid),
@@ -182,7 +218,12 @@ impl Supervisor {
                 self.started(now, epoch, pid, foreground);
             }
             Event::NotStarted { epoch, failure } => self.not_started(now, epoch, failure),
+            Event::Running { task, pid } => self.running(now, task, pid),
+            Event::NotRunning { task, why } => self.not_running(now, task, &why),
             Event::Seen { epoch, view } => self.seen(now, epoch, view),
+            Event::Answered { epoch, peer, answer } => self.answered(now, epoch, peer, answer),
+            Event::Mended(outcome) => self.mended(now, outcome),
+            Event::Changed { path } => self.changed(now, path),
             Event::Reached { epoch, signal, reach } => self.reached(epoch, signal, reach),
             Event::Orphans(orphans) => self.orphans(&orphans),
         }
@@ -190,7 +231,12 @@ impl Supervisor {
 
     fn tick(&mut self, now: Moment) {
         match &self.phase {
-            Phase::Serving => self.tick_serving(now),
+            Phase::Serving => {
+                self.tick_tasks(now);
+                self.tick_starting(now);
+                self.tick_mending(now);
+                self.try_restart(now);
+            }
             Phase::Stopping(ending) | Phase::Killing(ending) => {
                 let deadline = ending.deadline;
                 self.tick_ending(now, deadline);
@@ -201,6 +247,11 @@ impl Supervisor {
 
     fn newest(&self) -> Option<&Epoch> {
         self.epochs.last()
+    }
+
+    /// How many of the living epochs count: one that has failed and been sent SIGKILL does not.
+    fn standing(&self) -> usize {
+        self.epochs.iter().filter(|epoch| !epoch.has_failed()).count()
     }
 
     fn act(&mut self, action: Action) {

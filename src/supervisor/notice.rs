@@ -43,6 +43,70 @@ pub enum ReadyBy {
     ClockUnreadable,
     /// `--ready none`.
     Option,
+    /// Its admin said so.
+    Admin,
+    /// The program of `--ready exec:` said so.
+    Command,
+    /// The server of `--ready http:` said so.
+    Http,
+    /// It has announced it, though whoever should have said so has not in time.
+    Takeover,
+}
+
+/// The second half of a sentence.
+impl fmt::Display for ReadyBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Announcement => "as it announced",
+            Self::Clock => "by the clock, since it does not announce readiness",
+            Self::ClockUnreadable => {
+                "by the clock, since its shared memory is none that we can read"
+            }
+            Self::Option => "as --ready none says",
+            Self::Admin => "as its admin says",
+            Self::Command => "as --ready exec: found",
+            Self::Http => "as --ready http: found",
+            Self::Takeover => {
+                "as it announced, though --ready or --envoy-admin has not found it so within \
+                 --ready-timeout; it has taken over, so there is no way back"
+            }
+        })
+    }
+}
+
+/// How a new epoch failed before it was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// It ended.
+    Ended {
+        /// How.
+        status: Status,
+        /// How often the out-of-memory killer has struck meanwhile, where that is known.
+        out_of_memory: Option<u64>,
+    },
+    /// It was not ready in time.
+    Late {
+        /// So long after its start.
+        after: Duration,
+    },
+}
+
+/// The first half of a sentence.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended { status, out_of_memory } => {
+                write!(f, "{status} before it was ready")?;
+                explain_kill(f, *status, *out_of_memory)?;
+                f.write_str(", so")
+            }
+            Self::Late { after } => write!(
+                f,
+                "not ready after {} s (--ready-timeout), so it is killed and",
+                Seconds(*after)
+            ),
+        }
+    }
 }
 
 /// Why everything is being stopped.
@@ -96,7 +160,16 @@ pub enum What {
     RestartQueued { obstacle: Obstacle },
     RestartAlreadyQueued,
     RestartRefused { why: String },
-    RestartFailed { newest: u32 },
+    EndedServing { status: Status },
+    NotGone,
+    Checking,
+    RestartFailed { failure: Failure, newest: u32 },
+    Checked { after: Duration },
+    ProbeFailed { why: String },
+    FewerWorkers { workers: u32, before: u32 },
+    Repaired,
+    NotRepaired { why: String },
+    Changed { path: String },
     Ended { status: Status },
     EndedUnexpectedly { status: Status, out_of_memory: Option<u64> },
     Reopened { processes: u32 },
@@ -121,17 +194,36 @@ impl What {
         match self {
             Self::Started => (Level::Info, "started"),
             Self::NotStarted { .. } => (Level::Error, "not-started"),
-            Self::Ready { by: ReadyBy::ClockUnreadable, .. } => (Level::Warn, "ready"),
+            Self::Ready { by: ReadyBy::ClockUnreadable | ReadyBy::Takeover, .. } => {
+                (Level::Warn, "ready")
+            }
             Self::Ready {
-                by: ReadyBy::Announcement | ReadyBy::Clock | ReadyBy::Option, ..
+                by:
+                    ReadyBy::Announcement
+                    | ReadyBy::Clock
+                    | ReadyBy::Option
+                    | ReadyBy::Admin
+                    | ReadyBy::Command
+                    | ReadyBy::Http,
+                ..
             } => (Level::Info, "ready"),
             Self::NotReady { .. } => (Level::Warn, "not-ready"),
             Self::RestartQueued { .. } => (Level::Info, "restart-queued"),
             Self::RestartAlreadyQueued => (Level::Debug, "restart-queued"),
             Self::RestartRefused { .. } => (Level::Warn, "restart-refused"),
+            Self::NotGone => (Level::Warn, "not-gone"),
+            Self::Checking => (Level::Info, "checking"),
             Self::RestartFailed { .. } => (Level::Warn, "restart-failed"),
+            Self::Checked { .. } => (Level::Info, "checked"),
+            Self::ProbeFailed { .. } => (Level::Warn, "probe-failed"),
+            Self::FewerWorkers { .. } => (Level::Warn, "fewer-workers"),
+            Self::Repaired => (Level::Info, "repaired"),
+            Self::NotRepaired { .. } => (Level::Warn, "not-repaired"),
+            Self::Changed { .. } => (Level::Info, "changed"),
             Self::Ended { .. } => (Level::Info, "ended"),
-            Self::EndedUnexpectedly { .. } => (Level::Error, "ended-unexpectedly"),
+            Self::EndedUnexpectedly { .. } | Self::EndedServing { .. } => {
+                (Level::Error, "ended-unexpectedly")
+            }
             Self::Reopened { .. } => (Level::Info, "reopened"),
             Self::ReopenPostponed => (Level::Info, "reopen-postponed"),
             Self::ReopenUnheard | Self::ReopenBlind => (Level::Warn, "reopen-unheard"),
@@ -155,19 +247,17 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // The name of the event says it all.
-            Self::Started => Ok(()),
-            Self::NotStarted { why } | Self::RestartRefused { why } => f.write_str(why),
-            Self::Ready { after, by } => {
-                write!(f, "after {} s, ", Seconds(*after))?;
-                f.write_str(match by {
-                    ReadyBy::Announcement => "as it announced",
-                    ReadyBy::Clock => "by the clock, since it does not announce readiness",
-                    ReadyBy::ClockUnreadable => {
-                        "by the clock, since its shared memory is none that we can read"
-                    }
-                    ReadyBy::Option => "as --ready none says",
-                })
+            Self::Started | Self::Checking => Ok(()),
+            Self::EndedServing { status } => write!(
+                f,
+                "{status} when it had taken over, so the epoch before it does not serve any more; \
+                 killing everything else"
+            ),
+            Self::NotGone => {
+                f.write_str("SIGKILL has not ended it; restarts wait until it is gone")
             }
+            Self::NotStarted { why } | Self::RestartRefused { why } => f.write_str(why),
+            Self::Ready { after, by } => write!(f, "after {} s, {by}", Seconds(*after)),
             Self::NotReady { after } => write!(
                 f,
                 "still not ready after {} s (--ready-timeout); restarts wait for it",
@@ -177,30 +267,27 @@ impl fmt::Display for What {
             Self::RestartAlreadyQueued => {
                 f.write_str("a restart waits already; this one is the same")
             }
-            Self::RestartFailed { newest } => write!(
+            Self::RestartFailed { failure, newest } => {
+                write!(f, "{failure} this restart did not happen; epoch {newest} goes on")
+            }
+            Self::Checked { after } => write!(f, "the check passed after {} s", Seconds(*after)),
+            Self::ProbeFailed { why } => write!(f, "--ready exec: {why}"),
+            Self::FewerWorkers { workers, before } => write!(
                 f,
-                "ended with 0 before it was ready, so this restart did not happen; \
-                 epoch {newest} still serves"
+                "has {workers} worker threads and the epoch before it {before}, so connections of \
+                 the others are reset; pin --concurrency"
             ),
+            Self::Repaired => f.write_str(
+                "it died initialising; the flag that it left in Envoy's shared memory is cleared",
+            ),
+            Self::NotRepaired { why } => {
+                write!(f, "{why}; the next restart tries it again, and may have to wait")
+            }
+            Self::Changed { path } => write!(f, "{path} has changed, which is a restart"),
             Self::Ended { status } => status.fmt(f),
             Self::EndedUnexpectedly { status, out_of_memory } => {
                 write!(f, "{status}; killing everything else")?;
-                if *status == Status::Signaled(Signal::KILL) {
-                    match out_of_memory {
-                        Some(0) => {
-                            f.write_str(
-                                " (not by us, and no out-of-memory kill is counted in this cgroup)",
-                            )?;
-                        }
-                        Some(times) => write!(
-                            f,
-                            " (out of memory: the kernel's out-of-memory killer struck in this \
-                             cgroup, {times}×)"
-                        )?,
-                        None => {}
-                    }
-                }
-                Ok(())
+                explain_kill(f, *status, *out_of_memory)
             }
             Self::Reopened { processes } => {
                 write!(f, "SIGUSR1 sent to {}", Processes(*processes))
@@ -253,6 +340,21 @@ impl fmt::Display for What {
                 Ok(())
             }
         }
+    }
+}
+
+/// Who killed what was killed and not by us, as far as the kernel counts it.
+fn explain_kill(f: &mut fmt::Formatter<'_>, status: Status, kills: Option<u64>) -> fmt::Result {
+    if status != Status::Signaled(Signal::KILL) {
+        return Ok(());
+    }
+    match kills {
+        Some(0) => f.write_str(" (not by us, and no out-of-memory kill is counted in this cgroup)"),
+        Some(times) => write!(
+            f,
+            " (out of memory: the kernel's out-of-memory killer struck in this cgroup, {times}×)"
+        ),
+        None => Ok(()),
     }
 }
 

@@ -4,23 +4,37 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
+use super::looks::Looks;
 use super::notice::Seconds;
-use super::readiness::{Looks, Starting};
+use super::readiness::Starting;
 use super::{
     Action, Epoch, Moment, Outcome, Phase, Pid, Readiness, ReadyBy, StartFailure, State,
-    StopReason, Supervisor, View, What,
+    StopReason, Supervisor, Task, View, What,
 };
 
 /// A hot restart that was asked for and has not begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Restart {
+    stage: Stage,
     /// What it waits for, as last said.
-    pub(super) obstacle: Option<Obstacle>,
+    obstacle: Option<Obstacle>,
     /// The looks at the newest epoch just before it begins: a start script that was ready by
     /// the clock may have become a server that initialises.
-    pub(super) looks: Option<Looks>,
-    /// One of them has not been answered.
-    looking: bool,
+    looks: Option<Looks>,
+    /// Another one was asked for while this one was checked, perhaps with what the check has not
+    /// seen.
+    again: bool,
+}
+
+/// How far a restart has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// Something is in its way.
+    Waiting,
+    /// `--check` runs.
+    Checking,
+    /// The check has passed.
+    Checked,
 }
 
 /// What a hot restart waits for.
@@ -41,6 +55,13 @@ pub enum Obstacle {
         /// The rest of it.
         left: Duration,
     },
+    /// Another restart is being checked.
+    Checking,
+    /// An epoch has failed, and what it left is being cleared away.
+    Clearing {
+        /// The failed epoch.
+        epoch: u32,
+    },
 }
 
 impl fmt::Display for Obstacle {
@@ -55,11 +76,29 @@ impl fmt::Display for Obstacle {
                 "the last start was a moment ago (--min-restart-interval, {} s left)",
                 Seconds(*left)
             ),
+            Self::Checking => f.write_str("the one before it is being checked (--check)"),
+            Self::Clearing { epoch } => {
+                write!(f, "what the failed epoch {epoch} left is being cleared away")
+            }
         }
     }
 }
 
+impl Restart {
+    fn new() -> Self {
+        Self { stage: Stage::Waiting, obstacle: None, looks: None, again: false }
+    }
+}
+
 impl Supervisor {
+    /// A watched path has changed.
+    pub(super) fn changed(&mut self, now: Moment, path: String) {
+        if !self.is_ending() {
+            self.say(What::Changed { path });
+            self.restart_asked(now);
+        }
+    }
+
     pub(super) fn restart_asked(&mut self, now: Moment) {
         match self.phase {
             Phase::Serving => {}
@@ -68,37 +107,81 @@ impl Supervisor {
                 return self.say(What::RestartRefused { why });
             }
         }
-        if self.restart.is_some() {
-            return self.say_of(self.next, None, What::RestartAlreadyQueued);
+        let Some(restart) = &mut self.restart else {
+            self.restart = Some(Restart::new());
+            return self.try_restart(now);
+        };
+        let checking = restart.stage == Stage::Checking;
+        if checking && !mem::replace(&mut restart.again, true) {
+            let obstacle = Obstacle::Checking;
+            return self.say_of(self.next + 1, None, What::RestartQueued { obstacle });
         }
-        self.restart = Some(Restart { obstacle: None, looks: None, looking: false });
-        self.try_restart(now);
+        self.say_of(self.next, None, What::RestartAlreadyQueued);
     }
 
-    /// Begins the restart that waits, if one does and nothing is in its way.
+    /// When the restart that waits is to be tried again. The end of an epoch or of the check is an
+    /// event.
+    pub(super) fn restart_due(&self) -> Option<Moment> {
+        let restart = self.restart.as_ref()?;
+        match restart.obstacle {
+            Some(Obstacle::TooSoon { .. }) => self.interval_over(),
+            Some(
+                Obstacle::NotReady { .. }
+                | Obstacle::TooMany { .. }
+                | Obstacle::Checking
+                | Obstacle::Clearing { .. },
+            )
+            | None => restart.looks.and_then(|looks| looks.next()),
+        }
+    }
+
+    /// Takes the restart that waits, if one does, as far as it comes.
     pub(super) fn try_restart(&mut self, now: Moment) {
-        if self.is_ending() || self.restart.is_none() {
-            return;
-        }
-        if let Some(obstacle) = self.obstacle(now) {
-            return self.wait_for(obstacle);
-        }
-        if self.policy.readiness == Readiness::None {
-            return self.start();
-        }
-        let newest = self.newest().map(|newest| (newest.number, newest.leader, newest.started));
-        let (Some(restart), Some((epoch, leader, started))) = (&mut self.restart, newest) else {
+        let obstacle = self.obstacle(now);
+        let ending = self.is_ending();
+        let Some(restart) = self.restart.as_mut().filter(|_| !ending) else {
             return;
         };
-        if restart.looking || restart.looks.is_some_and(|looks| looks.next > now) {
+        if restart.stage == Stage::Checking {
             return;
         }
-        restart.looking = true;
-        let looks = restart.looks.get_or_insert_with(|| Looks::begin(now));
-        if looks.look(now, self.policy.ready_timeout) {
-            self.say_of(epoch, leader, What::NotReady { after: now - started });
+        if let Some(obstacle) = obstacle {
+            // What looks have seen may be old when this is over.
+            restart.looks = None;
+            return self.wait_for(obstacle);
+        }
+        // No epoch fails before it is ready, so there is nothing to repair either.
+        if self.policy.readiness == Readiness::None {
+            return self.nothing_hinders();
+        }
+        let newest = self.newest().map(|newest| (newest.number, newest.leader));
+        let (Some(restart), Some((epoch, leader))) = (&mut self.restart, newest) else {
+            return;
+        };
+        let looks = restart.looks.get_or_insert_with(|| Looks::begin_now(now));
+        if !looks.is_due(now) {
+            return;
+        }
+        looks.look(now);
+        if self.mending.is_some() {
+            // What was given up before may be possible now; the look follows.
+            return self.mend(now);
         }
         self.act(Action::Look { epoch, leader });
+    }
+
+    /// Asks for the look just before a restart, if it waits for an attempt to mend; says whether it
+    /// did.
+    pub(super) fn look_after_mending(&mut self) -> bool {
+        let looks = self.restart.as_ref().and_then(|restart| restart.looks);
+        let newest = self.newest().map(|newest| (newest.number, newest.leader));
+        match newest.filter(|_| looks.is_some_and(|looks| looks.is_asked())) {
+            Some((epoch, leader)) => {
+                self.act(Action::Look { epoch, leader });
+                true
+            }
+            None => false,
+        }
     }
 
     /// Notes what the restart waits for, and says it when it is something new.
@@ -106,34 +189,94 @@ impl Supervisor {
         let Some(restart) = &mut self.restart else {
             return;
         };
+        // What the check has seen may be old when this is over. It will be run again, for whoever
+        // asked meanwhile as well.
+        (restart.stage, restart.again) = (Stage::Waiting, false);
         let said = restart.obstacle.replace(obstacle);
         // The rest of an interval differs each time; it is said once.
         if said.map(|said| mem::discriminant(&said)) != Some(mem::discriminant(&obstacle)) {
-            self.say_of(self.next, None, What::RestartQueued { obstacle });
+            let number = match obstacle {
+                // Its number is used again.
+                Obstacle::Clearing { epoch } => epoch,
+                Obstacle::NotReady { .. }
+                | Obstacle::TooMany { .. }
+                | Obstacle::TooSoon { .. }
+                | Obstacle::Checking => self.next,
+            };
+            self.say_of(number, None, What::RestartQueued { obstacle });
         }
     }
 
     /// The answer to a look just before a restart.
     pub(super) fn last_look(&mut self, now: Moment, epoch: u32, view: View) {
-        let Some(restart) = self.restart.as_mut().filter(|restart| restart.looking) else {
+        let (lingering, unmended) = (self.lingering(), self.unmended());
+        let timeout = self.policy.ready_timeout;
+        let Some(Restart { looks: Some(looks), .. }) = &mut self.restart else {
             return;
         };
-        restart.looking = false;
-        match view {
-            View::Starting => {
-                if let Some(looks) = &mut restart.looks {
-                    looks.answered(now);
-                }
-                self.wait_for(Obstacle::NotReady { epoch });
-            }
-            View::Ready | View::Silent | View::Unreadable => self.start(),
+        let (late, after) = (looks.becomes_late(now, timeout), looks.age(now));
+        if !looks.answered(now) {
+            return;
+        }
+        let obstacle = match (view, unmended) {
+            // The flag that makes it look so was left by another, and could not be lowered.
+            (View::Starting, Some(failed)) => Obstacle::Clearing { epoch: failed },
+            (View::Starting, None) => Obstacle::NotReady { epoch },
+            (View::Ready | View::Silent | View::Unreadable, _) => match lingering {
+                Some(failed) => Obstacle::Clearing { epoch: failed },
+                None => return self.nothing_hinders(),
+            },
+        };
+        if let Obstacle::NotReady { .. } = obstacle
+            && late
+        {
+            let leader = self.newest().map(|newest| newest.leader);
+            self.say_of(epoch, leader, What::NotReady { after });
+        }
+        self.wait_for(obstacle);
+    }
+
+    /// The restart begins: with its check, if there is one that has not passed.
+    fn nothing_hinders(&mut self) {
+        let Some(restart) = &mut self.restart else {
+            return;
+        };
+        if self.policy.check_timeout.is_some() && restart.stage == Stage::Waiting {
+            restart.stage = Stage::Checking;
+            restart.obstacle = None;
+            restart.looks = None;
+            return self.act(Action::Run { task: Task::Check { epoch: self.next } });
+        }
+        // One that was asked for meanwhile waits from now on.
+        self.restart = restart.again.then(Restart::new);
+        self.start();
+    }
+
+    pub(super) fn check_passed(&mut self, now: Moment, after: Duration) {
+        self.say_of(self.next, None, What::Checked { after });
+        if let Some(restart) = &mut self.restart {
+            restart.stage = Stage::Checked;
+        }
+        self.try_restart(now);
+    }
+
+    /// The restart is refused, and nothing else has changed.
+    pub(super) fn check_failed(&mut self, now: Moment, why: String) {
+        self.say_of(self.next, None, What::RestartRefused { why });
+        if self.restart.take().is_some_and(|restart| restart.again) {
+            self.restart_asked(now);
         }
     }
 
     fn obstacle(&self, now: Moment) -> Option<Obstacle> {
         let newest = self.newest()?;
-        if let State::Starting(_) = newest.state {
-            return Some(Obstacle::NotReady { epoch: newest.number });
+        if let Some(epoch) = self.clearing() {
+            return Some(Obstacle::Clearing { epoch });
+        }
+        match newest.state {
+            State::Starting(_) => return Some(Obstacle::NotReady { epoch: newest.number }),
+            State::Failed { .. } => return Some(Obstacle::Clearing { epoch: newest.number }),
+            State::Ready => {}
         }
         if self.epochs.len() >= self.policy.max_epochs {
             return Some(Obstacle::TooMany { epochs: self.epochs.len() });
@@ -149,18 +292,21 @@ impl Supervisor {
     }
 
     pub(super) fn start(&mut self) {
-        self.restart = None;
         self.act(Action::Start { epoch: self.next });
     }
 
     pub(super) fn started(&mut self, now: Moment, number: u32, leader: Pid, foreground: bool) {
         assert_eq!(number, self.next, "an epoch that was not asked for");
         let first = self.epochs.is_empty();
-        let starting = Starting { looks: Looks::begin(now), reopen_owed: false };
-        let state = State::Starting(starting);
-        self.epochs.push(Epoch { number, leader, started: now, foreground, state });
+        let state = State::Starting(Starting::begin(now));
+        let (workers, admin_asked) = (None, false);
+        let started = now;
+        let epoch = Epoch { number, leader, started, foreground, workers, admin_asked, state };
+        self.epochs.push(epoch);
         self.next = number + 1;
         self.last_start = Some(now);
+        // Whatever the last failed epoch left, this one has found it.
+        self.mending = None;
         self.say_of(number, leader, What::Started);
         if first {
             self.act(Action::RecordMemory);
@@ -177,6 +323,7 @@ impl Supervisor {
             self.stop(now, StopReason::CannotStart, Outcome::CannotStart(exit));
         } else {
             self.say_of(number, None, What::RestartRefused { why });
+            self.try_restart(now);
         }
     }
 }

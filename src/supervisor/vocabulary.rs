@@ -44,6 +44,38 @@ pub enum Readiness {
     Auto,
     /// At once.
     None,
+    /// By its admin, which says how far it is, and which epoch it is.
+    Admin,
+    /// By a program that exits with 0.
+    Command,
+    /// By an answer over HTTP.
+    Http,
+}
+
+/// A program that we run beside the epochs, and whose exit status is an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// `--check`, before this epoch is started.
+    Check {
+        /// The number of the epoch to come.
+        epoch: u32,
+    },
+    /// `--ready exec:`, whether this epoch is ready.
+    Probe {
+        /// The number of the epoch.
+        epoch: u32,
+        /// Its leader.
+        leader: Pid,
+    },
+}
+
+/// Who is asked about an epoch, without waiting for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// The server behind `--ready http:`.
+    Probe,
+    /// The server behind `--envoy-admin`.
+    Admin,
 }
 
 /// What a look at an epoch found.
@@ -57,6 +89,39 @@ pub enum View {
     Ready,
     /// It announces its readiness in a way that we cannot read.
     Unreadable,
+}
+
+/// What a question about an epoch's readiness was answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// No, or nothing that could be understood in time.
+    No,
+    /// The epoch itself answers, and is not ready.
+    Starting {
+        /// How many worker threads it has.
+        workers: Option<u32>,
+    },
+    /// It is ready.
+    Ready {
+        /// How many worker threads it has, where the answer tells.
+        workers: Option<u32>,
+    },
+}
+
+/// What became of the memory that a failed epoch shared with the one in service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Mended {
+    /// There was nothing to repair.
+    Clean,
+    /// It was repaired.
+    Repaired,
+    /// The failed epoch had taken over before it ended, so the one before it drains and does not
+    /// accept any more.
+    Served,
+    /// Processes of the failed epoch are still about to go.
+    Busy,
+    /// It was left as it is, for this reason: one clause for the log.
+    Refused(String),
 }
 
 /// How far a signal to those that catch it has come.
@@ -130,6 +195,36 @@ pub enum Event {
         /// What was in the way.
         failure: StartFailure,
     },
+    /// Answers [`Action::Run`].
+    Running {
+        /// What it is for.
+        task: Task,
+        /// The process, which leads a group of its own.
+        pid: Pid,
+    },
+    /// Answers [`Action::Run`]; nothing has changed.
+    NotRunning {
+        /// What it was for.
+        task: Task,
+        /// What was in the way: one clause for the log.
+        why: String,
+    },
+    /// Answers [`Action::Ask`], in its own time.
+    Answered {
+        /// The epoch.
+        epoch: u32,
+        /// Who answers.
+        peer: Peer,
+        /// What it says.
+        answer: Answer,
+    },
+    /// Answers [`Action::Mend`].
+    Mended(Mended),
+    /// A watched path has changed, and has been quiet since.
+    Changed {
+        /// The path, for the log.
+        path: String,
+    },
     /// Answers [`Action::Look`].
     Seen {
         /// The epoch that was looked at.
@@ -161,6 +256,36 @@ pub enum Action {
     /// Look whether an epoch is ready. Answered by [`Event::Seen`].
     Look {
         /// The epoch.
+        epoch: u32,
+        /// Its leader.
+        leader: Pid,
+    },
+    /// Run a program beside the epochs. Answered by [`Event::Running`] or [`Event::NotRunning`].
+    Run {
+        /// What for.
+        task: Task,
+    },
+    /// Ask a server about an epoch. Answered by [`Event::Answered`], later but within a bounded
+    /// time; asking the same server again gives up the question before.
+    Ask {
+        /// The epoch.
+        epoch: u32,
+        /// Whom.
+        peer: Peer,
+    },
+    /// Send SIGKILL to every process of an epoch whose leader is not reaped.
+    KillEpoch {
+        /// Its leader.
+        leader: Pid,
+    },
+    /// Repair what an epoch that has failed left in the memory that it shared with the one in
+    /// service. Answered by [`Event::Mended`].
+    Mend {
+        /// The number of the epoch that has failed.
+        failed: u32,
+        /// Its process group.
+        group: Pid,
+        /// The number of the newest epoch in service.
         epoch: u32,
         /// Its leader.
         leader: Pid,

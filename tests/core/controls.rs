@@ -5,16 +5,30 @@
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::Action;
+use hot_restarter::supervisor::{
+    Action, Answer, Event, Mended, Peer, Pid, Readiness, Status, Task, View,
+};
 
+use crate::kernel::Process;
 use crate::simulate::Life;
+use crate::words;
 use crate::world::{Sabotage, World};
 
 /// A crime that no life of so many commits goes unpunished, or the judge is blind.
-const LIVES: u64 = 2_000;
+const LIVES: u64 = 20_000;
+
+/// The core is found out when this is done in the place of what it wants.
+fn is_found_out(expected: &str, instead: fn(Action, &World) -> Vec<Action>) {
+    is_guilty(expected, Sabotage::Does(instead));
+}
+
+/// The core is found out when it hears this in the place of what happens.
+fn is_found_out_when_it_hears(expected: &str, instead: fn(Event, &World) -> Option<Event>) {
+    is_guilty(expected, Sabotage::Hears(instead));
+}
 
 /// Some life shows the crime, and the first crime shown is this one.
-fn is_found_out(expected: &str, sabotage: Sabotage) {
+fn is_guilty(expected: &str, sabotage: Sabotage) {
     for seed in 0..LIVES {
         let mut life = Life::new(seed, Some(sabotage));
         life.live();
@@ -33,6 +47,10 @@ fn is_signal(action: &Action, wanted: Signal) -> bool {
         | Action::SignalChild { signal, .. } => *signal == wanted,
         Action::Start { .. }
         | Action::Look { .. }
+        | Action::Run { .. }
+        | Action::Ask { .. }
+        | Action::KillEpoch { .. }
+        | Action::Mend { .. }
         | Action::ListOrphans
         | Action::Reap { .. }
         | Action::Foreground { .. }
@@ -46,6 +64,21 @@ fn is_signal(action: &Action, wanted: Signal) -> bool {
 
 fn unless(left_out: bool, action: Action) -> Vec<Action> {
     if left_out { Vec::new() } else { vec![action] }
+}
+
+/// This process is a check or a probe.
+fn is_task(pid: Pid, world: &World) -> bool {
+    world.kernel.process(pid).is_some_and(|process| process.task().is_some())
+}
+
+/// This process is a check.
+fn is_check(pid: Pid, world: &World) -> bool {
+    let task = world.kernel.process(pid).and_then(Process::task);
+    matches!(task, Some(Task::Check { .. }))
+}
+
+fn is_living_check(pid: Pid, world: &World) -> bool {
+    is_check(pid, world) && world.kernel.process(pid).is_some_and(Process::is_alive)
 }
 
 #[test]
@@ -67,7 +100,9 @@ fn a_second_reap() {
 fn a_signal_to_a_group_after_its_reap() {
     is_found_out("whose leader was reaped", |action, world| match action {
         Action::Reap { pid } if world.supervisor.is_leader(pid) => vec![action],
-        Action::Reap { pid } if world.kernel.process(pid).is_some_and(|it| it.epoch.is_some()) => {
+        Action::Reap { pid }
+            if world.kernel.process(pid).is_some_and(|it| it.epoch().is_some()) =>
+        {
             vec![action, Action::SignalGroup { group: pid, signal: Signal::CONT }]
         }
         other => vec![other],
@@ -107,7 +142,7 @@ fn the_kill_of_an_epoch_that_left_in_peace() {
     is_found_out("outside a stop", |action, world| match action {
         Action::Reap { pid }
             if !world.ledger.is_ending()
-                && world.kernel.process(pid).is_some_and(|process| process.epoch.is_some()) =>
+                && world.kernel.process(pid).is_some_and(|process| process.epoch().is_some()) =>
         {
             vec![Action::SignalGroup { group: pid, signal: Signal::KILL }, action]
         }
@@ -187,8 +222,12 @@ fn a_restart_that_is_lost() {
 #[test]
 fn a_start_that_nobody_asked_for() {
     is_found_out("a restart that nobody asked for", |action, world| match action {
-        Action::Log(_) if world.ledger.newest().is_some() && !world.ledger.is_ending() => {
-            vec![Action::Start { epoch: world.ledger.has_started() }]
+        Action::Log(_)
+            if world.policy.check_timeout.is_none()
+                && world.ledger.newest().is_some()
+                && !world.ledger.is_ending() =>
+        {
+            vec![Action::Start { epoch: world.ledger.next_number() }]
         }
         other => vec![other],
     });
@@ -206,7 +245,7 @@ fn a_number_that_is_skipped() {
 fn a_start_during_a_stop() {
     is_found_out("started during a stop", |action, world| match action {
         Action::Log(_) if world.ledger.is_ending() && !world.ledger.has_ended() => {
-            vec![Action::Start { epoch: world.ledger.has_started() }]
+            vec![Action::Start { epoch: world.ledger.next_number() }]
         }
         other => vec![other],
     });
@@ -241,6 +280,239 @@ fn a_reopen_before_it_is_ready() {
 fn a_terminal_that_is_not_given_back() {
     is_found_out("the terminal not given back", |action, _| {
         unless(matches!(action, Action::Foreground { group: Some(_) }), action)
+    });
+}
+
+/// What a failed epoch is sent must be SIGKILL alone: SIGTERM ends its parent as well.
+#[test]
+fn a_stop_signal_to_a_failed_epoch() {
+    is_found_out("which has failed", |action, _| match action {
+        Action::KillEpoch { leader } => {
+            vec![Action::SignalGroup { group: leader, signal: Signal::TERM }, action]
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_survivor_that_is_asked_to_end() {
+    is_found_out("outside a stop", |action, world| beside_mending(action, world, Signal::TERM));
+}
+
+#[test]
+fn a_survivor_that_is_killed() {
+    is_found_out("outside a stop", |action, world| beside_mending(action, world, Signal::KILL));
+}
+
+fn beside_mending(action: Action, world: &World, signal: Signal) -> Vec<Action> {
+    match (&action, world.ledger.living().last()) {
+        (Action::Mend { .. }, Some((_, group))) => {
+            vec![action, Action::SignalGroup { group, signal }]
+        }
+        _ => vec![action],
+    }
+}
+
+#[test]
+fn a_failed_epoch_that_is_not_killed() {
+    is_found_out("a failed epoch not killed", |action, _| {
+        unless(matches!(action, Action::KillEpoch { .. }), action)
+    });
+}
+
+#[test]
+fn an_epoch_that_is_killed_though_it_has_not_failed() {
+    is_found_out("which has not failed", |action, world| {
+        match (&action, world.ledger.living().last()) {
+            (Action::Look { .. } | Action::Ask { .. }, Some((_, leader))) => {
+                vec![action, Action::KillEpoch { leader }]
+            }
+            _ => vec![action],
+        }
+    });
+}
+
+#[test]
+fn what_a_failed_epoch_left_in_its_group() {
+    is_found_out("before its group was killed", |action, world| {
+        unless(!world.ledger.is_ending() && is_signal(&action, Signal::KILL), action)
+    });
+}
+
+#[test]
+fn no_repair() {
+    is_found_out("nothing repaired after a failure", |action, _| {
+        unless(matches!(action, Action::Mend { .. }), action)
+    });
+}
+
+#[test]
+fn a_repair_that_is_not_tried_again() {
+    is_found_out_when_it_hears("a repair that is not tried again", |event, world| match event {
+        Event::Mended(Mended::Busy) if !world.said.contains_key("not-repaired") => None,
+        other => Some(other),
+    });
+}
+
+#[test]
+fn a_start_beside_what_a_failed_epoch_left() {
+    is_found_out_when_it_hears("beside what a failed epoch left", |event, world| match event {
+        Event::Mended(Mended::Busy) if !world.said.contains_key("not-repaired") => {
+            Some(Event::Mended(Mended::Clean))
+        }
+        other => Some(other),
+    });
+}
+
+#[test]
+fn a_number_that_is_not_used_again() {
+    is_found_out("was due", |action, world| match action {
+        Action::Start { epoch } if world.said.contains_key("restart-failed") => {
+            vec![Action::Start { epoch: epoch + 1 }]
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_failure_that_is_not_said() {
+    is_found_out("not said", |action, _| unless(words::is_log(&action, "restart-failed"), action));
+}
+
+#[test]
+fn a_restart_without_its_check() {
+    is_found_out("that no check has passed", |action, _| match action {
+        Action::Run { task: Task::Check { epoch } } => vec![Action::Start { epoch }],
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_check_of_another_epoch() {
+    is_found_out("is due", |action, _| match action {
+        Action::Run { task: Task::Check { epoch } } => {
+            vec![Action::Run { task: Task::Check { epoch: epoch + 1 } }]
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_check_whose_failure_is_ignored() {
+    is_found_out_when_it_hears("that no check has passed", |event, world| match event {
+        Event::Exited { pid, out_of_memory, .. } if is_check(pid, world) => {
+            Some(Event::Exited { pid, status: Status::Exited(0), out_of_memory })
+        }
+        other => Some(other),
+    });
+}
+
+#[test]
+fn a_check_that_may_take_for_ever() {
+    is_found_out("was not killed", |action, world| match action {
+        Action::SignalGroup { group, signal: Signal::KILL }
+            if is_living_check(group, world) && !world.ledger.is_ending() =>
+        {
+            Vec::new()
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_hup_during_a_check_that_is_lost() {
+    is_found_out_when_it_hears("a restart waits for nothing", |event, world| {
+        let lost = event == Event::Signal(Signal::HUP) && world.ledger.is_checking();
+        (!lost).then_some(event)
+    });
+}
+
+#[test]
+fn a_change_that_nobody_notices() {
+    is_found_out_when_it_hears("a restart ", |event, _| match event {
+        Event::Changed { .. } => None,
+        other => Some(other),
+    });
+}
+
+#[test]
+fn a_task_that_outlives_the_beginning_of_a_stop() {
+    is_found_out("was not killed", |action, world| match action {
+        Action::SignalGroup { group, .. } if is_task(group, world) && world.ledger.is_ending() => {
+            Vec::new()
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_task_that_is_asked_to_end() {
+    is_found_out("SIGTERM to Check", |action, world| match action {
+        Action::SignalGroup { group, .. } if is_living_check(group, world) => {
+            vec![Action::SignalGroup { group, signal: Signal::TERM }, action]
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_task_that_leaves_something() {
+    is_found_out("before its group was killed", |action, world| match action {
+        Action::SignalGroup { group, .. }
+            if world.kernel.process(group).is_some_and(|it| !it.is_alive() && !it.killed)
+                && is_task(group, world) =>
+        {
+            Vec::new()
+        }
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_probe_of_another_epoch() {
+    is_found_out("which does not start", |action, _| match action {
+        Action::Ask { epoch, peer } if epoch > 0 => vec![Action::Ask { epoch: epoch - 1, peer }],
+        other => vec![other],
+    });
+}
+
+#[test]
+fn an_answer_that_is_invented() {
+    is_found_out_when_it_hears("is not ready by", |event, _| match event {
+        Event::Answered { epoch, peer: peer @ Peer::Probe, .. } => {
+            Some(Event::Answered { epoch, peer, answer: Answer::Ready { workers: None } })
+        }
+        other => Some(other),
+    });
+}
+
+#[test]
+fn an_answer_that_is_believed_while_the_epoch_initialises() {
+    is_found_out_when_it_hears("is not ready by", |event, world| match event {
+        Event::Seen { epoch, view: View::Starting }
+            if world.policy.readiness == Readiness::Http && !world.policy.rollback =>
+        {
+            Some(Event::Seen { epoch, view: View::Ready })
+        }
+        other => Some(other),
+    });
+}
+
+#[test]
+fn an_answer_that_nobody_believes() {
+    is_found_out("and nobody says so", |action, world| match action {
+        Action::Look { .. } if world.policy.readiness == Readiness::Http => Vec::new(),
+        other => vec![other],
+    });
+}
+
+#[test]
+fn an_admin_that_nobody_asks() {
+    is_found_out("nobody asks its admin", |action, world| match action {
+        Action::Ask { peer: Peer::Admin, .. } if world.policy.readiness == Readiness::Http => {
+            Vec::new()
+        }
+        other => vec![other],
     });
 }
 

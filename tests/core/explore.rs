@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Pid, Policy, Reach, Readiness, Status, View};
+use hot_restarter::supervisor::{Answer, Mended, Pid, Policy, Reach, Readiness, Status, View};
 
-use crate::kernel::{Kernel, OURSELVES};
-use crate::story::{SUCCESS, defaults};
+use crate::kernel::{Kernel, OURSELVES, Question, Role, Says};
+use crate::story::{READY, STARTING, SUCCESS, defaults};
 use crate::world::World;
 
 /// More than term-wait and the wait for what was killed, in the policies below.
@@ -29,8 +29,18 @@ enum Move {
     Looks(View),
     /// An epoch hands us an orphan, in its own group or in one of its own.
     Orphans { leader: Pid, own_group: bool },
+    /// SIGKILL does not end a process any more.
+    Undying(Pid),
     /// The target can no longer be executed, or can be again.
     StartsFail(bool),
+    /// Checks and probes can no longer be run, or can be again.
+    RunsFail(bool),
+    /// A server answers.
+    Answers(Question, Answer),
+    /// A watched path changes.
+    Changes,
+    /// The next repair comes to something else.
+    Mends(&'static str),
     /// The clock goes on to the next deadline.
     Deadline,
     /// A second passes.
@@ -53,37 +63,91 @@ fn moves(world: &World) -> Vec<Move> {
     let mut moves: Vec<Move> = signals().map(Move::Signal).to_vec();
     let kernel = &world.kernel;
     let children = || kernel.processes.iter().filter(|child| child.parent == OURSELVES);
-    for child in children().filter(|child| child.ended.is_none()) {
-        if child.epoch.is_some() {
-            moves.extend(ends().map(|status| Move::Ends(child.pid, status, None)));
-            for beside in [Signal::TERM, Signal::HUP] {
-                moves.push(Move::Ends(child.pid, SUCCESS, Some(beside)));
-                moves.push(Move::Ends(child.pid, Status::Exited(3), Some(beside)));
-            }
-            if kernel.processes.len() < 5 {
-                for own_group in [false, true] {
-                    moves.push(Move::Orphans { leader: child.pid, own_group });
+    for child in children().filter(|child| child.is_alive()) {
+        match child.role {
+            Role::Epoch(_) => {
+                moves.extend(ends().map(|status| Move::Ends(child.pid, status, None)));
+                for beside in [Signal::TERM, Signal::HUP] {
+                    moves.push(Move::Ends(child.pid, SUCCESS, Some(beside)));
+                    moves.push(Move::Ends(child.pid, Status::Exited(3), Some(beside)));
+                }
+                if kernel.processes.len() < 5 {
+                    for own_group in [false, true] {
+                        moves.push(Move::Orphans { leader: child.pid, own_group });
+                    }
                 }
             }
-        } else {
-            moves.push(Move::Ends(child.pid, Status::Exited(3), None));
+            Role::Task(_) => {
+                for beside in [None, Some(Signal::TERM), Some(Signal::HUP)] {
+                    moves.push(Move::Ends(child.pid, SUCCESS, beside));
+                    moves.push(Move::Ends(child.pid, Status::Exited(3), beside));
+                }
+                if kernel.processes.len() < 5 {
+                    moves.push(Move::Orphans { leader: child.pid, own_group: false });
+                }
+            }
+            Role::Other => moves.push(Move::Ends(child.pid, Status::Exited(3), None)),
         }
     }
     let newest = world.ledger.newest().and_then(|newest| kernel.leader(newest));
     if let Some(newest) = newest
-        && world.policy.readiness == Readiness::Auto
+        && world.policy.readiness != Readiness::None
         && !world.ledger.is_ending()
     {
         let views = [View::Silent, View::Starting, View::Ready, View::Unreadable];
         moves.extend(views.into_iter().filter(|view| *view != newest.view).map(Move::Looks));
     }
+    for question in &kernel.questions {
+        moves.extend(answers().map(|answer| Move::Answers(*question, answer)));
+    }
     if !world.ledger.is_ending() {
         moves.push(Move::StartsFail(kernel.start_fails.is_none()));
+        moves.extend(safety_moves(world));
     }
     if world.supervisor.next_deadline().is_some() {
         moves.extend([Move::Deadline, Move::Second]);
     }
     moves
+}
+
+/// What matters to those alone who want checks, probes or rollback.
+fn safety_moves(world: &World) -> Vec<Move> {
+    let Policy { rollback, check_timeout, readiness, .. } = &world.policy;
+    let kernel = &world.kernel;
+    let mut moves = Vec::new();
+    if check_timeout.is_some() {
+        moves.push(Move::Changes);
+    }
+    if check_timeout.is_some() || *readiness == Readiness::Command {
+        moves.push(Move::RunsFail(!kernel.run_fails));
+    }
+    if *rollback {
+        moves
+            .extend(MENDS.into_iter().filter(|name| mended(name) != kernel.mends).map(Move::Mends));
+    }
+    if *rollback || check_timeout.is_some() {
+        let mortal =
+            kernel.processes.iter().filter(|process| process.is_alive() && !process.undying);
+        let first = mortal.filter(|process| process.epoch() != Some(0)).map(|process| process.pid);
+        moves.extend(first.map(Move::Undying));
+    }
+    moves
+}
+
+/// What a repair may come to.
+const MENDS: [&str; 4] = ["clean", "repaired", "served", "refused"];
+
+fn mended(name: &str) -> Mended {
+    match name {
+        "clean" => Mended::Clean,
+        "repaired" => Mended::Repaired,
+        "served" => Mended::Served,
+        why => Mended::Refused(why.into()),
+    }
+}
+
+fn answers() -> [Answer; 3] {
+    [Answer::No, STARTING, READY]
 }
 
 fn make(world: &mut World, step: Move) {
@@ -105,15 +169,28 @@ fn make(world: &mut World, step: Move) {
             world.kernel.fork(parent, own_group);
             world.end(parent, SUCCESS);
         }
+        Move::Undying(pid) => {
+            world.kernel.process_mut(pid).expect("it lives").undying = true;
+        }
         Move::StartsFail(fail) => {
             world.kernel.start_fails = fail.then_some(Exit::CannotExecute);
         }
-        Move::Deadline => return world.pass_to_deadline(),
-        Move::Second => return world.pass(Duration::from_secs(1)),
+        Move::RunsFail(fail) => world.kernel.run_fails = fail,
+        Move::Answers(question, answer) => world.kernel.answer(question, answer),
+        Move::Changes => world.change(),
+        Move::Mends(name) => world.kernel.mends = mended(name),
+        Move::Deadline => world.pass_to_deadline(),
+        Move::Second => world.pass(Duration::from_secs(1)),
     }
     world.settle();
+    forget(world);
+}
+
+/// Nobody reads these here, and worlds that differ in nothing else are the same.
+fn forget(world: &mut World) {
     world.kernel.born.clear();
     world.kernel.received.clear();
+    world.kernel.asked.clear();
 }
 
 /// A world, and how we came there.
@@ -122,19 +199,61 @@ struct Node {
     path: Vec<Move>,
 }
 
-/// Searches to a depth, from a world with so many epochs; how many different worlds there are.
-fn explore(policy: Policy, epochs: u32, depth: usize, prepare: impl FnOnce(&mut Kernel)) -> usize {
-    let mut world = World::new(policy);
-    prepare(&mut world.kernel);
-    world.begin();
-    for _ in 1..epochs {
-        // Whatever readiness and the interval need.
-        world.pass(LONG);
-        world.signal(Signal::HUP);
-        world.settle();
+/// Where a search begins.
+struct Start {
+    policy: Policy,
+    epochs: u32,
+    kernel: fn(&mut Kernel),
+    /// What has happened then.
+    then: fn(&mut World),
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { policy: quick(), epochs: 1, kernel: |_| {}, then: |_| {} }
     }
-    assert_eq!(world.violation, None, "at the beginning");
-    assert_eq!(world.supervisor.leaders().count(), epochs as usize, "at the beginning");
+}
+
+impl Start {
+    fn world(self) -> World {
+        let mut world = World::new(self.policy);
+        (self.kernel)(&mut world.kernel);
+        world.kernel.says = Says { probe: Some(READY), admin: Some(READY) };
+        world.begin();
+        for _ in 1..self.epochs {
+            // Whatever readiness and the interval need.
+            world.pass(LONG);
+            hup(&mut world);
+            let check = world.kernel.tasks().next().map(|check| check.pid);
+            if let Some(check) = check {
+                world.end(check, SUCCESS);
+                world.settle();
+            }
+        }
+        world.kernel.says = Says::default();
+        (self.then)(&mut world);
+        forget(&mut world);
+        assert_eq!(world.violation, None, "at the beginning");
+        world
+    }
+}
+
+fn hup(world: &mut World) {
+    world.signal(Signal::HUP);
+    world.settle();
+}
+
+/// Epoch 0 is ready, and another restart is asked for.
+fn restart(world: &mut World) {
+    world.kernel.says = Says { probe: Some(READY), admin: Some(READY) };
+    world.pass(LONG);
+    world.kernel.says = Says::default();
+    hup(world);
+}
+
+/// Searches to a depth; how many different worlds there are.
+fn explore(start: Start, depth: usize) -> usize {
+    let world = start.world();
     let mut seen = HashSet::from([world.fingerprint()]);
     let mut frontier = vec![Node { world, path: Vec::new() }];
     for level in 1..=depth {
@@ -158,7 +277,7 @@ fn explore(policy: Policy, epochs: u32, depth: usize, prepare: impl FnOnce(&mut 
         }
         frontier = next;
     }
-    println!("{} states from {epochs} epochs", seen.len());
+    println!("{} states", seen.len());
     seen.len()
 }
 
@@ -174,37 +293,52 @@ fn quick() -> Policy {
     Policy { term_wait: Duration::from_millis(250), ..defaults() }
 }
 
+/// A new epoch that fails, or is not ready after 1.5 s, is a restart that failed.
+fn with_rollback() -> Policy {
+    let ready_timeout = Duration::from_millis(1500);
+    Policy { rollback: true, ready_timeout, ..quick() }
+}
+
+fn with_check() -> Policy {
+    Policy { check_timeout: Some(Duration::from_millis(500)), ..quick() }
+}
+
+fn announces(kernel: &mut Kernel) {
+    kernel.first_view = View::Ready;
+}
+
 /// Fewer states than this, and the search has lost its reach.
 const REACH: usize = 10_000;
 
 #[test]
 fn everything_from_epoch_0_that_says_when_it_is_ready() {
-    let states = explore(quick(), 1, 5, |kernel| kernel.first_view = View::Ready);
+    let states = explore(Start { kernel: announces, ..Start::default() }, 5);
     assert!(states > REACH, "{states}");
 }
 
 #[test]
 fn everything_from_epoch_0_that_says_nothing() {
-    let states = explore(quick(), 1, 5, |_| {});
+    let states = explore(Start::default(), 5);
     assert!(states > REACH, "{states}");
 }
 
 #[test]
 fn everything_from_two_epochs() {
-    let states = explore(quick(), 2, 4, |kernel| kernel.first_view = View::Ready);
+    let states = explore(Start { epochs: 2, kernel: announces, ..Start::default() }, 4);
     assert!(states > REACH, "{states}");
 }
 
 #[test]
 fn everything_from_three_epochs() {
-    let states = explore(quick(), 3, 4, |kernel| kernel.first_view = View::Ready);
+    let states = explore(Start { epochs: 3, kernel: announces, ..Start::default() }, 4);
     assert!(states > REACH, "{states}");
 }
 
 #[test]
 fn everything_with_readiness_none_and_a_terminal() {
     let policy = Policy { readiness: Readiness::None, ..quick() };
-    let states = explore(policy, 1, 5, |kernel| kernel.terminal = true);
+    let kernel = |kernel: &mut Kernel| kernel.terminal = true;
+    let states = explore(Start { policy, kernel, ..Start::default() }, 5);
     assert!(states > REACH / 2, "{states}");
 }
 
@@ -212,20 +346,109 @@ fn everything_with_readiness_none_and_a_terminal() {
 fn everything_with_two_epochs_at_most_and_an_interval() {
     let min_restart_interval = Duration::from_millis(1500);
     let policy = Policy { max_epochs: 2, min_restart_interval, ..quick() };
-    let states = explore(policy, 1, 5, |kernel| {
+    let kernel = |kernel: &mut Kernel| {
         kernel.first_view = View::Ready;
         kernel.newest_zombie_first = true;
         kernel.terminal = true;
-    });
+    };
+    let states = explore(Start { policy, kernel, ..Start::default() }, 5);
     assert!(states > REACH, "{states}");
 }
 
 #[test]
 fn everything_without_proc() {
     let policy = Policy { readiness: Readiness::None, ..quick() };
-    let states = explore(policy, 1, 5, |kernel| {
+    let kernel = |kernel: &mut Kernel| {
         kernel.lists_orphans = false;
         kernel.reach = Reach::Unknown;
-    });
+    };
+    let states = explore(Start { policy, kernel, ..Start::default() }, 5);
+    assert!(states > REACH / 2, "{states}");
+}
+
+#[test]
+fn everything_with_rollback_while_an_epoch_starts() {
+    let kernel = |kernel: &mut Kernel| {
+        kernel.first_view = View::Starting;
+        kernel.terminal = true;
+    };
+    let then = |world: &mut World| {
+        let leader = world.kernel.leader(0).expect("it lives").pid;
+        world.kernel.process_mut(leader).expect("it lives").view = View::Ready;
+        restart(world);
+    };
+    let states = explore(Start { policy: with_rollback(), kernel, then, ..Start::default() }, 4);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_rollback_while_the_newest_of_three_starts() {
+    let kernel = |kernel: &mut Kernel| kernel.reuses_pids = true;
+    let policy = with_rollback();
+    let states = explore(Start { policy, kernel, epochs: 2, then: restart }, 4);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_rollback_while_a_failed_epoch_dies() {
+    let then = |world: &mut World| {
+        restart(world);
+        let leader = world.kernel.leader(1).expect("it lives").pid;
+        world.kernel.process_mut(leader).expect("it lives").undying = true;
+        world.kernel.process_mut(leader).expect("it lives").view = View::Starting;
+        world.pass(LONG);
+    };
+    let states = explore(Start { policy: with_rollback(), then, ..Start::default() }, 4);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_rollback_while_a_repair_is_busy() {
+    let kernel = |kernel: &mut Kernel| kernel.reuses_pids = true;
+    let then = |world: &mut World| {
+        restart(world);
+        let leader = world.kernel.leader(1).expect("it lives").pid;
+        let left = world.kernel.fork(leader, false);
+        world.kernel.process_mut(left).expect("it lives").undying = true;
+        world.end(leader, Status::Exited(3));
+        world.settle();
+    };
+    let policy = with_rollback();
+    let states = explore(Start { policy, kernel, then, ..Start::default() }, 4);
+    assert!(states > REACH / 2, "{states}");
+}
+
+#[test]
+fn everything_with_rollback_and_an_admin() {
+    let policy = Policy { readiness: Readiness::Admin, admin: true, ..with_rollback() };
+    let states = explore(Start { policy, then: restart, ..Start::default() }, 4);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_rollback_and_an_admin_beside_a_server() {
+    let policy = Policy { readiness: Readiness::Http, admin: true, ..with_rollback() };
+    let states = explore(Start { policy, then: restart, ..Start::default() }, 4);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_a_probe_and_a_check() {
+    let policy = Policy { readiness: Readiness::Command, ..with_check() };
+    let states = explore(Start { policy, ..Start::default() }, 4);
+    assert!(states > REACH / 2, "{states}");
+}
+
+#[test]
+fn everything_while_a_check_runs() {
+    let states = explore(Start { policy: with_check(), then: restart, ..Start::default() }, 4);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_a_check_an_interval_and_two_epochs_at_most() {
+    let min_restart_interval = Duration::from_millis(1500);
+    let policy = Policy { max_epochs: 2, min_restart_interval, ..with_check() };
+    let states = explore(Start { policy, then: restart, kernel: announces, epochs: 2 }, 4);
     assert!(states > REACH / 2, "{states}");
 }

@@ -1,18 +1,37 @@
 //! The kernel as the core sees it through its shell: processes, groups, zombies, a clock.
 //!
-//! Nothing happens here by itself. Processes do what the tests make them do; only SIGKILL acts
-//! at once, and not even that on one that will not die.
+//! Nothing happens here by itself. Processes do what the tests make them do, and servers answer
+//! when the tests let them; only SIGKILL acts at once, and not even that on one that will not die.
 
 use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Action, Event, Moment, Orphan, Pid, Reach, StartFailure, Status, View,
+    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pid, Reach, StartFailure, Status, Task,
+    View,
 };
 
 /// Our own process.
 pub(crate) const OURSELVES: Pid = Pid(1);
+
+/// What a process is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// It leads this epoch.
+    Epoch(u32),
+    /// It is a check or a probe.
+    Task(Task),
+    /// Nothing that we started: an orphan, or another process's child.
+    Other,
+}
+
+/// A server that has been asked about an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    pub(crate) epoch: u32,
+    pub(crate) peer: Peer,
+}
 
 /// A process that we started, or that descends from one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +40,7 @@ pub(crate) struct Process {
     pub(crate) pid: Pid,
     pub(crate) parent: Pid,
     pub(crate) group: Pid,
-    /// The epoch that it leads.
-    pub(crate) epoch: Option<u32>,
+    pub(crate) role: Role,
     /// How it ended; it is a zombie then.
     pub(crate) ended: Option<Status>,
     /// Since when it is our own child.
@@ -41,12 +59,46 @@ pub(crate) struct Process {
     pub(crate) killed: bool,
 }
 
+impl Process {
+    /// The epoch that it leads.
+    pub(crate) fn epoch(&self) -> Option<u32> {
+        match self.role {
+            Role::Epoch(epoch) => Some(epoch),
+            Role::Task(_) | Role::Other => None,
+        }
+    }
+
+    /// What it was run for, beside the epochs.
+    pub(crate) fn task(&self) -> Option<Task> {
+        match self.role {
+            Role::Task(task) => Some(task),
+            Role::Epoch(_) | Role::Other => None,
+        }
+    }
+
+    /// It is nothing that we started.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.role == Role::Other
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.ended.is_none()
+    }
+}
+
 /// What a wait for children says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peek {
     Ended(Pid, Status),
     Nothing,
     Childless,
+}
+
+/// What servers answer at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Says {
+    pub(crate) probe: Option<Answer>,
+    pub(crate) admin: Option<Answer>,
 }
 
 /// The processes and the clock.
@@ -61,6 +113,16 @@ pub(crate) struct Kernel {
     pub(crate) reuses_pids: bool,
     /// Why the target cannot be started, while it cannot.
     pub(crate) start_fails: Option<Exit>,
+    /// Whether checks and probes can be run.
+    pub(crate) run_fails: bool,
+    /// The questions that have not been answered, at most one to each peer.
+    pub(crate) questions: Vec<Question>,
+    /// The answers that have come and that we have not read.
+    pub(crate) arrived: Vec<(Question, Answer)>,
+    /// What a peer answers at once; where there is nothing its questions stay open.
+    pub(crate) says: Says,
+    /// What a repair comes to, when no process of the failed epoch is left.
+    pub(crate) mends: Mended,
     /// Whether new epochs become the terminal's foreground group.
     pub(crate) terminal: bool,
     /// How far a signal to those that catch it comes.
@@ -75,6 +137,8 @@ pub(crate) struct Kernel {
     pub(crate) born: Vec<Pid>,
     /// The signals that were received since this was last emptied.
     pub(crate) received: Vec<(Pid, Signal)>,
+    /// The questions that were asked since this was last emptied.
+    pub(crate) asked: Vec<Question>,
 }
 
 impl Kernel {
@@ -85,6 +149,11 @@ impl Kernel {
             next_pid: 100,
             reuses_pids: false,
             start_fails: None,
+            run_fails: false,
+            questions: Vec::new(),
+            arrived: Vec::new(),
+            says: Says::default(),
+            mends: Mended::Repaired,
             terminal: false,
             reach: Reach::Sent(1),
             lists_orphans: true,
@@ -92,6 +161,7 @@ impl Kernel {
             first_view: View::Silent,
             born: Vec::new(),
             received: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -105,7 +175,12 @@ impl Kernel {
 
     /// The leader of an epoch, until it is reaped.
     pub(crate) fn leader(&self, epoch: u32) -> Option<&Process> {
-        self.processes.iter().find(|process| process.epoch == Some(epoch))
+        self.processes.iter().find(|process| process.epoch() == Some(epoch))
+    }
+
+    /// The checks and probes that have not been reaped, in the order of their starts.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|process| process.task().is_some())
     }
 
     /// Our own children, zombies included.
@@ -122,7 +197,7 @@ impl Kernel {
             pid,
             parent,
             group: if own_group { pid } else { model.group },
-            epoch: None,
+            role: Role::Other,
             ended: None,
             // "Unless their group has had it": to a group that has been told, its later members
             // are told as well.
@@ -172,10 +247,30 @@ impl Kernel {
             Action::Start { epoch } => return Some(self.start(*epoch)),
             Action::Look { epoch, leader } => {
                 let view = self.process(*leader).map_or(View::Silent, |leader| {
-                    if leader.ended.is_some() { View::Silent } else { leader.view }
+                    if leader.is_alive() { leader.view } else { View::Silent }
                 });
                 return Some(Event::Seen { epoch: *epoch, view });
             }
+            Action::Run { task } if self.run_fails => {
+                return Some(Event::NotRunning { task: *task, why: "it cannot be run".into() });
+            }
+            Action::Run { task } => {
+                let (task, pid) = (*task, self.add_child(Role::Task(*task)));
+                return Some(Event::Running { task, pid });
+            }
+            Action::Ask { epoch, peer } => self.ask(Question { epoch: *epoch, peer: *peer }),
+            Action::KillEpoch { leader } => {
+                let members: Vec<Pid> = self
+                    .processes
+                    .iter()
+                    .filter(|process| self.belongs(process, *leader))
+                    .map(|process| process.pid)
+                    .collect();
+                for pid in members {
+                    self.deliver(pid, Signal::KILL, stopping);
+                }
+            }
+            Action::Mend { group, .. } => return Some(Event::Mended(self.mend(*group))),
             Action::SignalGroup { group, signal } => {
                 let members: Vec<Pid> = self
                     .processes
@@ -218,7 +313,7 @@ impl Kernel {
             return Vec::new();
         }
         self.children()
-            .filter(|child| child.epoch.is_none())
+            .filter(|child| child.is_orphan())
             .map(|child| Orphan { pid: child.pid, group: child.group })
             .collect()
     }
@@ -228,23 +323,63 @@ impl Kernel {
             let failure = StartFailure { exit, why: "it cannot be executed".into() };
             return Event::NotStarted { epoch, failure };
         }
-        let pid = self.free_pid();
-        self.add_child(pid, Some(epoch));
+        let pid = self.add_child(Role::Epoch(epoch));
         Event::Started { epoch, pid, foreground: self.terminal }
     }
 
     /// A child that whoever was here before us, and executed us, has left.
     pub(crate) fn inherit_child(&mut self) {
-        let pid = self.free_pid();
-        self.add_child(pid, None);
+        self.add_child(Role::Other);
     }
 
-    fn add_child(&mut self, pid: Pid, epoch: Option<u32>) {
+    /// It is in the epoch's group, or descends from its leader.
+    pub(crate) fn belongs(&self, process: &Process, leader: Pid) -> bool {
+        let parent = |process: &Process| self.process(process.parent);
+        let line = std::iter::successors(Some(process), |process| parent(process));
+        process.group == leader || line.into_iter().any(|process| process.pid == leader)
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.questions.retain(|other| other.peer != question.peer);
+        self.arrived.retain(|(other, _)| other.peer != question.peer);
+        self.questions.push(question);
+        self.asked.push(question);
+        let says = match question.peer {
+            Peer::Probe => self.says.probe,
+            Peer::Admin => self.says.admin,
+        };
+        if let Some(answer) = says {
+            self.answer(question, answer);
+        }
+    }
+
+    /// Whether we wait for this server's answer, or have not read it.
+    pub(crate) fn is_asked(&self, peer: Peer) -> bool {
+        let arrived = self.arrived.iter().map(|(question, _)| question);
+        self.questions.iter().chain(arrived).any(|question| question.peer == peer)
+    }
+
+    /// A server answers, if the question still stands.
+    pub(crate) fn answer(&mut self, question: Question, answer: Answer) {
+        let open = self.questions.len();
+        self.questions.retain(|other| *other != question);
+        if self.questions.len() < open {
+            self.arrived.push((question, answer));
+        }
+    }
+
+    fn mend(&self, group: Pid) -> Mended {
+        let busy = self.processes.iter().any(|other| other.group == group && other.is_alive());
+        if busy { Mended::Busy } else { self.mends.clone() }
+    }
+
+    fn add_child(&mut self, role: Role) -> Pid {
+        let pid = self.free_pid();
         self.processes.push(Process {
             pid,
             parent: OURSELVES,
             group: pid,
-            epoch,
+            role,
             ended: None,
             ours_since: self.now,
             undying: false,
@@ -255,6 +390,7 @@ impl Kernel {
             killed: false,
         });
         self.born.push(pid);
+        pid
     }
 
     fn deliver(&mut self, pid: Pid, signal: Signal, stopping: Option<Signal>) {
@@ -266,7 +402,7 @@ impl Kernel {
         }
         process.continued |= signal == Signal::CONT && process.stop_signals > 0;
         process.killed |= signal == Signal::KILL;
-        if process.ended.is_some() {
+        if !process.is_alive() {
             return;
         }
         if signal == Signal::KILL && !process.undying {

@@ -4,15 +4,18 @@
 //! more of them than usual.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::{Meaning, Signal};
-use hot_restarter::supervisor::{Moment, Pid, Policy, Reach, Readiness, Status, View};
+use hot_restarter::supervisor::{
+    Answer, Mended, Moment, Pid, Policy, Reach, Readiness, Status, Task, View,
+};
 
-use crate::kernel::{Kernel, OURSELVES};
+use crate::kernel::{Kernel, OURSELVES, Question, Role};
 use crate::random::Random;
 use crate::story::SUCCESS;
 use crate::world::{Sabotage, World};
@@ -30,6 +33,7 @@ enum Deed {
     Look(View),
     Fork { own_group: bool },
     End(Status),
+    Answer(Question),
 }
 
 /// How one life is led.
@@ -60,6 +64,12 @@ struct Character {
     forks: u64,
     /// An epoch never becomes ready.
     never_ready: u64,
+    /// A check does not pass.
+    checks_fail: u64,
+    /// A check or a probe does not end by itself, and a server does not answer.
+    hangs: u64,
+    /// A server answers something else than what is true.
+    lies: u64,
 }
 
 impl Life {
@@ -71,13 +81,16 @@ impl Life {
         // Most lives are peaceful in most respects: what seldom happens alone is seldom seen.
         let mut often = |percent: u64| if random.percent(30) { percent } else { 0 };
         let character = Character {
-            dies_at_once: often(20),
+            dies_at_once: often(60),
             leaves_when_relieved: 100 - often(60),
             ignores_stop: often(40),
             undying: often(30),
             dies_of_forwarded: often(20),
             forks: often(70),
-            never_ready: often(20),
+            never_ready: often(40),
+            checks_fail: often(40),
+            hangs: often(30),
+            lies: often(20),
         };
         Self { world, random, agenda: BTreeMap::new(), arranged: 0, character }
     }
@@ -114,7 +127,7 @@ impl Life {
     /// Something happens from outside, and perhaps more at once.
     fn happen(&mut self) {
         for _ in 0..=self.random.below(3) {
-            match self.random.below(12) {
+            match self.random.below(15) {
                 0..=2 => self.world.signal(Signal::HUP),
                 3 => {
                     for _ in 0..10 {
@@ -150,6 +163,9 @@ impl Life {
                     self.world.kernel.reach = self.random.one_of(&reach);
                 }
                 10 => self.world.kernel.newest_zombie_first = self.random.percent(50),
+                11 => self.world.change(),
+                12 => self.world.kernel.run_fails = self.random.percent(20),
+                13 => self.world.kernel.mends = mends(&mut self.random),
                 _ => self.somebody_ends(),
             }
         }
@@ -171,8 +187,8 @@ impl Life {
             return;
         }
         let pid = self.random.one_of(&alive);
-        let leads = self.world.kernel.process(pid).is_some_and(|found| found.epoch.is_some());
-        if !leads || self.random.percent(15) {
+        let leads = self.world.kernel.process(pid).is_some_and(|found| found.epoch().is_some());
+        if !leads || self.random.percent(5) {
             let status = self.some_status();
             self.end(pid, status);
         }
@@ -242,15 +258,20 @@ impl Life {
     }
 
     fn do_deed(&mut self, pid: Pid, deed: Deed) {
+        if let Deed::Answer(question) = deed {
+            let answer = self.answer(question);
+            return self.world.kernel.answer(question, answer);
+        }
         let Some(process) = self.world.kernel.process_mut(pid) else {
             return;
         };
-        if process.ended.is_some() {
+        if !process.is_alive() {
             return;
         }
         match deed {
             Deed::Look(view) => process.view = view,
             Deed::End(status) => self.end(pid, status),
+            Deed::Answer(_) => {}
             Deed::Fork { own_group } => {
                 if self.world.kernel.processes.len() < 12 {
                     self.world.kernel.fork(pid, own_group);
@@ -269,8 +290,19 @@ impl Life {
         loop {
             let born = std::mem::take(&mut self.world.kernel.born);
             let received = std::mem::take(&mut self.world.kernel.received);
-            if born.is_empty() && received.is_empty() {
+            let asked = std::mem::take(&mut self.world.kernel.asked);
+            if born.is_empty() && received.is_empty() && asked.is_empty() {
                 break;
+            }
+            for question in asked {
+                self.agenda.retain(|_, (_, deed)| match deed {
+                    Deed::Answer(other) => other.peer != question.peer,
+                    Deed::Look(_) | Deed::Fork { .. } | Deed::End(_) => true,
+                });
+                let slow = self.random.percent(self.character.hangs);
+                let after = if slow { 3000 } else { self.random.one_of(&[0, 1, 20, 400]) };
+                let after = Duration::from_millis(after);
+                self.arrange(after, OURSELVES, Deed::Answer(question));
             }
             for pid in born {
                 // A number that is given away again has nothing to do with its last owner.
@@ -290,19 +322,60 @@ impl Life {
             return;
         };
         process.undying = undying;
-        let leads = process.epoch.is_some();
-        if leads {
-            self.plan_readiness(pid);
-        }
+        let role = process.role;
         if self.random.percent(self.character.forks) {
             let after = self.random.span_below_ms(800);
             let own_group = self.random.percent(40);
             self.arrange(after, pid, Deed::Fork { own_group });
         }
-        if !leads || self.random.percent(self.character.dies_at_once) {
-            let after = self.random.one_of(&[0, 1, 100, 2000, 20_000]);
-            let status = self.some_status();
-            self.arrange(Duration::from_millis(after), pid, Deed::End(status));
+        match role {
+            Role::Task(task) => return self.plan_task(pid, task),
+            Role::Epoch(number) => {
+                self.plan_readiness(pid);
+                // Where the first one is of no use there is no life worth looking at.
+                let dies = self.character.dies_at_once / if number == 0 { 10 } else { 1 };
+                if !self.random.percent(dies) {
+                    return;
+                }
+            }
+            Role::Other => {}
+        }
+        let after = self.random.one_of(&[0, 1, 100, 2000, 20_000]);
+        let status = self.some_status();
+        self.arrange(Duration::from_millis(after), pid, Deed::End(status));
+    }
+
+    fn plan_task(&mut self, pid: Pid, task: Task) {
+        if self.random.percent(self.character.hangs) {
+            return;
+        }
+        let passes = match task {
+            Task::Check { .. } => !self.random.percent(self.character.checks_fail),
+            Task::Probe { epoch, .. } => self.tells_ready(epoch),
+        };
+        let status = if passes {
+            SUCCESS
+        } else {
+            self.random.one_of(&[Status::Exited(1), Status::Signaled(Signal::KILL)])
+        };
+        let after = self.random.one_of(&[0, 1, 30, 300, 3000]);
+        self.arrange(Duration::from_millis(after), pid, Deed::End(status));
+    }
+
+    /// Whether somebody who is asked says that an epoch is ready.
+    fn tells_ready(&mut self, epoch: u32) -> bool {
+        let ready = self.world.kernel.leader(epoch).is_some_and(|it| it.view == View::Ready);
+        ready != self.random.percent(self.character.lies)
+    }
+
+    fn answer(&mut self, question: Question) -> Answer {
+        let workers = self.random.one_of(&[None, Some(1), Some(2)]);
+        if self.tells_ready(question.epoch) {
+            Answer::Ready { workers }
+        } else if self.random.percent(50) {
+            Answer::Starting { workers }
+        } else {
+            Answer::No
         }
     }
 
@@ -312,7 +385,8 @@ impl Life {
             let after = self.random.span_below_ms(200);
             self.arrange(after, pid, Deed::Look(view));
         }
-        if !self.random.percent(self.character.never_ready) {
+        let first = self.world.ledger.newest() == Some(0);
+        if first || !self.random.percent(self.character.never_ready) {
             let longest = self.random.one_of(&[20, 300, 5000]);
             let after = self.random.span_below_ms(longest);
             self.arrange(after, pid, Deed::Look(View::Ready));
@@ -366,11 +440,32 @@ impl Life {
 
 fn policy(random: &mut Random) -> Policy {
     let stop_signal = random.one_of(&["TERM", "TERM", "INT", "QUIT", "USR1", "WINCH", "RTMIN+3"]);
+    let readiness = random.one_of(&[
+        Readiness::Auto,
+        Readiness::Auto,
+        Readiness::Auto,
+        Readiness::None,
+        Readiness::Admin,
+        Readiness::Command,
+        Readiness::Http,
+    ]);
+    let admin = match readiness {
+        // With an admin it is the admin that decides.
+        Readiness::Auto => false,
+        Readiness::Admin => true,
+        Readiness::None | Readiness::Command | Readiness::Http => random.percent(50),
+    };
+    let rollback = random.percent(50);
+    let ready_timeouts = if rollback { [1100, 2500, 6000] } else { [0, 500, 4000] };
+    let check_timeout = random.one_of(&[None, None, Some(1), Some(1000), Some(4000)]);
     Policy {
         term_wait: Duration::from_millis(random.one_of(&[0, 100, 1000, 5000])),
         stop_signal: stop_signal.parse().expect("a signal"),
-        readiness: random.one_of(&[Readiness::Auto, Readiness::Auto, Readiness::None]),
-        ready_timeout: Duration::from_millis(random.one_of(&[0, 500, 4000])),
+        readiness,
+        admin,
+        ready_timeout: Duration::from_millis(random.one_of(&ready_timeouts)),
+        check_timeout: check_timeout.map(Duration::from_millis),
+        rollback,
         min_restart_interval: Duration::from_millis(random.one_of(&[0, 0, 30, 2500])),
         max_epochs: random.one_of(&[2, 3]),
     }
@@ -381,6 +476,16 @@ fn kernel(random: &mut Random, kernel: &mut Kernel) {
     kernel.terminal = random.percent(20);
     kernel.lists_orphans = !random.percent(10);
     kernel.first_view = random.one_of(&[View::Silent, View::Silent, View::Starting, View::Ready]);
+    kernel.mends = mends(random);
+}
+
+fn mends(random: &mut Random) -> Mended {
+    match random.below(10) {
+        0 => Mended::Served,
+        1..=3 => Mended::Clean,
+        4..=6 => Mended::Repaired,
+        _ => Mended::Refused("it is another's".into()),
+    }
 }
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -406,7 +511,25 @@ struct Sights {
     third_epochs: AtomicU64,
     survivors: AtomicU64,
     actions: AtomicU64,
+    /// In how many lives each line of the log was seen.
+    said: Mutex<BTreeMap<&'static str, u64>>,
 }
+
+/// What some lives at least must have seen.
+const NOT_TO_BE_MISSED: [&str; 12] = [
+    "restart-failed",
+    "restart-failed-late",
+    "repaired",
+    "not-repaired",
+    "check-failed",
+    "check-late",
+    "checked",
+    "changed",
+    "probe-failed",
+    "fewer-workers",
+    "not-ready",
+    "reopen-postponed",
+];
 
 fn live(seed: u64, aloud: bool, sights: &Sights) {
     let announce = Announce(seed);
@@ -419,10 +542,15 @@ fn live(seed: u64, aloud: bool, sights: &Sights) {
     for line in life.world.story.iter().flatten() {
         println!("{line}");
     }
-    let World { violation, ledger, kernel, .. } = &life.world;
+    let World { violation, ledger, kernel, said, .. } = &life.world;
     assert_eq!(*violation, None);
+    let mut all = sights.said.lock().expect("no life has panicked");
+    for kind in said.keys() {
+        *all.entry(kind).or_default() += 1;
+    }
+    drop(all);
     sights.exits.fetch_add(u64::from(ledger.has_ended()), Ordering::Relaxed);
-    sights.third_epochs.fetch_add(u64::from(ledger.has_started() > 2), Ordering::Relaxed);
+    sights.third_epochs.fetch_add(u64::from(ledger.next_number() > 2), Ordering::Relaxed);
     let survived = kernel.processes.iter().any(|process| process.parent == OURSELVES);
     sights.survivors.fetch_add(u64::from(survived), Ordering::Relaxed);
     sights.actions.fetch_add(life.world.performed, Ordering::Relaxed);
@@ -454,6 +582,11 @@ fn lives() {
     println!("{lives} lives: {sights:?}");
     let count = |sight: &AtomicU64| sight.load(Ordering::Relaxed);
     assert_eq!(count(&sights.exits), lives, "each life ends in an exit");
-    assert!(count(&sights.third_epochs) > lives / 5, "few lives see a third epoch: {sights:?}");
+    assert!(count(&sights.third_epochs) > lives / 6, "few lives see a third epoch: {sights:?}");
     assert!(count(&sights.survivors) > lives / 100, "hardly anything refuses to die: {sights:?}");
+    let said = sights.said.lock().expect("no life has panicked");
+    for kind in NOT_TO_BE_MISSED {
+        let seen = said.get(kind).copied().unwrap_or_default();
+        assert!(seen > lives / 200, "{kind} is seldom seen: {said:?}");
+    }
 }

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Pid, Policy, Readiness, Status, View};
+use hot_restarter::supervisor::{Answer, Peer, Pid, Policy, Readiness, Status, View};
 
 use crate::kernel::Kernel;
 use crate::words;
 use crate::world::World;
+
+/// The answer of a server that is ready, and says no more.
+pub(crate) const READY: Answer = Answer::Ready { workers: None };
+/// The answer of one that is not.
+pub(crate) const STARTING: Answer = Answer::Starting { workers: None };
 
 /// The end of a program that did what it should.
 pub(crate) const SUCCESS: Status = Status::Exited(0);
@@ -18,7 +23,10 @@ pub(crate) fn defaults() -> Policy {
         term_wait: Duration::from_secs(30),
         stop_signal: Signal::TERM,
         readiness: Readiness::Auto,
+        admin: false,
         ready_timeout: Duration::from_secs(120),
+        check_timeout: None,
+        rollback: false,
         min_restart_interval: Duration::ZERO,
         max_epochs: 3,
     }
@@ -27,6 +35,21 @@ pub(crate) fn defaults() -> Policy {
 /// The same with `--ready none`, under which no epoch announces anything.
 pub(crate) fn at_once() -> Policy {
     Policy { readiness: Readiness::None, ..defaults() }
+}
+
+/// A new epoch that fails is a restart that failed.
+pub(crate) fn rollback() -> Policy {
+    Policy { rollback: true, ..defaults() }
+}
+
+/// The same, and its admin says whether an epoch is ready.
+pub(crate) fn by_admin() -> Policy {
+    Policy { readiness: Readiness::Admin, admin: true, ..rollback() }
+}
+
+/// With a check that has 30 seconds.
+pub(crate) fn checked() -> Policy {
+    Policy { check_timeout: Some(Duration::from_secs(30)), ..defaults() }
 }
 
 /// A signal by its name.
@@ -72,6 +95,9 @@ impl Story {
         story.ready();
         for _ in 1..epochs {
             story.receive("HUP");
+            if story.world.ledger.is_checking() {
+                story.task_ends(SUCCESS);
+            }
             story.ready();
         }
         story.world.kernel.born.clear();
@@ -149,7 +175,12 @@ impl Story {
 
     /// An epoch's process leaves us an orphan: a child whose parent ends at once.
     pub(crate) fn orphan_of(&mut self, epoch: u32, own_group: bool) -> Pid {
-        let parent = self.world.kernel.fork(self.leader(epoch), false);
+        self.orphan_of_process(self.leader(epoch), own_group)
+    }
+
+    /// The same, of any process.
+    pub(crate) fn orphan_of_process(&mut self, pid: Pid, own_group: bool) -> Pid {
+        let parent = self.world.kernel.fork(pid, false);
         let orphan = self.world.kernel.fork(parent, own_group);
         self.world.end(parent, SUCCESS);
         orphan
@@ -161,14 +192,62 @@ impl Story {
         self.world.kernel.process_mut(leader).expect("a leader").view = view;
     }
 
-    /// The newest epoch becomes ready by its own word, and is found so.
+    /// The newest epoch becomes ready, and is found so.
     pub(crate) fn ready(&mut self) {
-        if self.world.policy.readiness == Readiness::Auto {
-            let newest = self.world.ledger.newest().expect("an epoch");
-            self.looks(newest, View::Ready);
+        let newest = self.world.ledger.newest().expect("an epoch");
+        self.looks(newest, View::Ready);
+        let readiness = self.world.policy.readiness;
+        if readiness != Readiness::None && !self.is_asked(readiness) {
             self.world.pass_to_deadline();
         }
+        match readiness {
+            Readiness::Auto | Readiness::None => {}
+            Readiness::Admin => self.answer(Peer::Admin, READY),
+            Readiness::Http => self.answer(Peer::Probe, READY),
+            Readiness::Command => self.task_ends(SUCCESS),
+        }
         self.check();
+    }
+
+    /// Whoever decides is being asked.
+    fn is_asked(&self, readiness: Readiness) -> bool {
+        match readiness {
+            Readiness::Auto | Readiness::None => false,
+            Readiness::Admin => self.world.kernel.is_asked(Peer::Admin),
+            Readiness::Http => self.world.kernel.is_asked(Peer::Probe),
+            Readiness::Command => self.world.kernel.tasks().next().is_some(),
+        }
+    }
+
+    /// A server answers what it was asked.
+    pub(crate) fn answer(&mut self, peer: Peer, answer: Answer) {
+        let questions = &self.world.kernel.questions;
+        let question = *questions.iter().find(|it| it.peer == peer).expect("it was asked");
+        self.world.kernel.answer(question, answer);
+        self.world.settle();
+        self.check();
+    }
+
+    /// The check or probe that was run last.
+    pub(crate) fn task(&self) -> Pid {
+        self.world.kernel.tasks().last().expect("a task").pid
+    }
+
+    /// It ends.
+    pub(crate) fn task_ends(&mut self, status: Status) {
+        self.ends(self.task(), status);
+    }
+
+    /// A watched path changes.
+    pub(crate) fn change(&mut self) {
+        self.world.change();
+        self.world.settle();
+        self.check();
+    }
+
+    /// SIGKILL does not end a process.
+    pub(crate) fn undying(&mut self, pid: Pid) {
+        self.world.kernel.process_mut(pid).expect("it lives").undying = true;
     }
 
     /// Time passes.

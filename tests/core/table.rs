@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Pid, Policy, Readiness, Status, View};
+use hot_restarter::supervisor::{Answer, Mended, Pid, Policy, Readiness, Status, View};
 
-use crate::story::{SUCCESS, Story, defaults};
+use crate::story::{READY, STARTING, SUCCESS, Story, by_admin, checked, defaults, rollback};
 use crate::words;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/core/table.md");
@@ -19,12 +19,13 @@ const HEAD: &str = "\
 # State × event
 
 What the core does in each state upon each event, in order; `[…]` is the world's answer, `(…)` a
-line of the log, and \"nothing\" is nothing. Written by `UPDATE_TABLE=1 cargo test --test core
-table` and compared by the test of that name.
+line of the log, `× n` says how often, and \"nothing\" is nothing. Written by
+`UPDATE_TABLE=1 cargo test --test core table` and compared by the test of that name.
 
 Each state holds an orphan that epoch 0 left behind, in a group of its own. What is sent SIGKILL
-dies at once, and what is sent the stop signal takes its time. `--ready auto` and the defaults
-unless a state says otherwise.
+dies at once unless a state says otherwise, and what is sent the stop signal takes its time. A
+repair succeeds, once the processes of the failed epoch are gone. `--ready auto` and the
+defaults unless a state says otherwise.
 ";
 
 /// A state, and how we get there.
@@ -34,7 +35,7 @@ struct State {
 }
 
 fn state(name: &'static str, mut story: Story) -> State {
-    let orphan = story.world.kernel.children().find(|child| child.epoch.is_none());
+    let orphan = story.world.kernel.children().find(|child| child.is_orphan());
     if orphan.is_none() && !story.world.ledger.is_ending() {
         story.orphan_of(0, true);
     }
@@ -116,6 +117,102 @@ fn serving_states() -> Vec<State> {
     ]
 }
 
+/// Checks, probes, questions, and restarts that fail.
+fn safety_states() -> Vec<State> {
+    let hup = |story: &mut Story| story.receive("HUP");
+    let restarting = |policy| after(Story::serving(policy, 1), hup);
+    let command = Policy { readiness: Readiness::Command, ..rollback() };
+    let by_server = Policy { readiness: Readiness::Http, ..by_admin() };
+    let asked = |story: &mut Story| {
+        story.receive("HUP");
+        story.pass(0.005);
+    };
+    let left_behind = |story: &mut Story| {
+        story.receive("HUP");
+        let left = story.orphan_of(1, false);
+        story.undying(left);
+        story.epoch_ends(1, Status::Exited(3));
+    };
+    vec![
+        state("--rollback: epoch 0 ready, epoch 1 starting", restarting(rollback())),
+        state(
+            "--rollback: epoch 0 ready, epoch 1 starting, a restart and SIGUSR1 wait",
+            after(Story::serving(rollback(), 1), |story| {
+                story.receive("HUP");
+                story.receive("HUP");
+                story.receive("USR1");
+            }),
+        ),
+        state(
+            "--rollback: epoch 0 ready, epoch 1 starting with the terminal",
+            after(Story::serving_with(rollback(), 1, |kernel| kernel.terminal = true), hup),
+        ),
+        state(
+            "--rollback: epoch 0 ready, epoch 1 has failed and does not die",
+            after(Story::serving(rollback(), 1), |story| {
+                story.receive("HUP");
+                story.undying(story.leader(1));
+                story.pass(120.0);
+            }),
+        ),
+        state(
+            "--rollback: epoch 0 ready, a process of the failed epoch 1 does not die",
+            after(Story::serving(rollback(), 1), left_behind),
+        ),
+        state(
+            "--rollback: the same, for longer than 2 s",
+            after(Story::serving(rollback(), 1), |story| {
+                left_behind(story);
+                story.pass(3.0);
+            }),
+        ),
+        state(
+            "--rollback: the same, and a restart waits",
+            after(Story::serving(rollback(), 1), |story| {
+                left_behind(story);
+                story.pass(3.0);
+                story.receive("HUP");
+            }),
+        ),
+        state(
+            "--rollback: epoch 0 ready, the repair after epoch 1 was refused",
+            after(Story::serving(rollback(), 1), |story| {
+                story.world.kernel.mends = Mended::Refused("its version is unknown".into());
+                story.receive("HUP");
+                story.epoch_ends(1, Status::Exited(3));
+            }),
+        ),
+        state(
+            "--envoy-admin, --rollback: epoch 0 ready, the admin of epoch 1 is asked",
+            after(Story::serving(by_admin(), 1), asked),
+        ),
+        state(
+            "--ready http:, --envoy-admin, --rollback: epoch 0 ready, both are asked of epoch 1",
+            after(Story::serving(by_server, 1), asked),
+        ),
+        state(
+            "--ready exec:, --rollback: epoch 0 ready, the probe of epoch 1 runs",
+            after(Story::serving(command, 1), asked),
+        ),
+        state("--check: epoch 0 ready, the check of epoch 1 runs", restarting(checked())),
+        state(
+            "--check: epoch 0 ready, the check of epoch 1 runs, another restart waits",
+            after(Story::serving(checked(), 1), |story| {
+                story.receive("HUP");
+                story.receive("HUP");
+            }),
+        ),
+        state(
+            "--check: epoch 0 ready, the late check of epoch 1 does not die",
+            after(Story::serving(checked(), 1), |story| {
+                story.receive("HUP");
+                story.undying(story.task());
+                story.pass(30.0);
+            }),
+        ),
+    ]
+}
+
 fn ending_states() -> Vec<State> {
     let term = |story: &mut Story| story.receive("TERM");
     vec![
@@ -125,6 +222,23 @@ fn ending_states() -> Vec<State> {
             "stopping, epoch 1 was starting, with the terminal",
             after(Story::serving_with(defaults(), 1, |kernel| kernel.terminal = true), |story| {
                 story.receive("HUP");
+                story.receive("TERM");
+            }),
+        ),
+        state(
+            "--check: stopping, epoch 0 left, the check does not die",
+            after(Story::serving(checked(), 1), |story| {
+                story.receive("HUP");
+                story.undying(story.task());
+                story.receive("TERM");
+            }),
+        ),
+        state(
+            "--rollback: stopping, epoch 0 left, the failed epoch 1 does not die",
+            after(Story::serving(rollback(), 1), |story| {
+                story.receive("HUP");
+                story.undying(story.leader(1));
+                story.pass(120.0);
                 story.receive("TERM");
             }),
         ),
@@ -173,23 +287,42 @@ fn ending_states() -> Vec<State> {
 fn row(page: &mut String, state: &State, event: &str, happen: impl FnOnce(&mut Story)) {
     let mut story = state.story.clone();
     happen(&mut story);
-    let mut lines: Vec<(String, usize)> = Vec::new();
-    for line in story.world.story.into_iter().flatten() {
-        let line = match line.strip_prefix("log ") {
+    let lines = story.world.story.into_iter().flatten();
+    let lines: Vec<String> = lines
+        .map(|line| match line.strip_prefix("log ") {
             Some(said) => format!("({said})"),
             None => line,
-        };
-        match lines.last_mut() {
-            Some((last, times)) if *last == line => *times += 1,
-            _ => lines.push((line, 1)),
-        }
-    }
-    let lines: Vec<String> = lines
-        .into_iter()
-        .map(|(line, times)| if times == 1 { line } else { format!("{line} × {times}") })
+        })
         .collect();
-    let done = if lines.is_empty() { "nothing".into() } else { lines.join(", ") };
+    let done = if lines.is_empty() { "nothing".into() } else { folded(&lines) };
     writeln!(page, "| {event} | {done} |").expect("a string takes all");
+}
+
+/// The longest piece that is told once and counted.
+const PERIOD: usize = 4;
+
+/// The lines in a row, what is repeated told once.
+fn folded(lines: &[String]) -> String {
+    let mut told = Vec::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let repeats = |period: usize| {
+            let piece = &rest[..period.min(rest.len())];
+            rest.chunks_exact(piece.len()).take_while(|chunk| *chunk == piece).count()
+        };
+        // Of two that cover as much the shorter one.
+        let periods = (1..=PERIOD.min(rest.len())).filter(|period| repeats(*period) > 1);
+        let period = periods.rev().max_by_key(|period| period * repeats(*period)).unwrap_or(1);
+        let times = repeats(period);
+        let piece = if period == 1 { rest[0].clone() } else { folded(&rest[..period]) };
+        told.push(match (period, times) {
+            (_, 1) => piece,
+            (1, times) => format!("{piece} × {times}"),
+            (_, times) => format!("{{{piece}}} × {times}"),
+        });
+        rest = &rest[period * times..];
+    }
+    told.join(", ")
 }
 
 fn end_rows(page: &mut String, state: &State, who: &str, pid: Pid) {
@@ -198,6 +331,50 @@ fn end_rows(page: &mut String, state: &State, who: &str, pid: Pid) {
     for status in statuses {
         let event = format!("{who} {}", words::status(status));
         row(page, state, &event, |story| story.ends(pid, status));
+    }
+}
+
+fn task_rows(page: &mut String, state: &State) {
+    let Some(task) = state.story.world.kernel.tasks().next() else {
+        return;
+    };
+    let pid = task.pid;
+    for status in [SUCCESS, Status::Exited(3)] {
+        row(page, state, &format!("the task {}", words::status(status)), |story| {
+            story.ends(pid, status);
+        });
+    }
+    row(page, state, "the task exits with 0, SIGTERM beside it", |story| {
+        story.together(&["TERM"], &[(pid, SUCCESS)]);
+    });
+    row(page, state, "the task exits with 0, SIGHUP beside it", |story| {
+        story.together(&["HUP"], &[(pid, SUCCESS)]);
+    });
+    if !state.story.world.ledger.is_ending() {
+        row(page, state, "the task exits with 0, and the newest epoch looks starting", |story| {
+            let newest = story.world.ledger.newest().expect("it lives");
+            story.looks(newest, View::Starting);
+            story.ends(pid, SUCCESS);
+        });
+    }
+}
+
+fn answer_rows(page: &mut String, state: &State) {
+    for question in &state.story.world.kernel.questions {
+        let who = words::peer_name(question.peer);
+        for (answer, view) in [
+            (Answer::No, View::Silent),
+            (STARTING, View::Starting),
+            (READY, View::Starting),
+            (READY, View::Ready),
+        ] {
+            let (says, looks) = (words::answer_name(answer), words::view_name(view));
+            let event = format!("its {who} says {says}, and it looks {looks}");
+            row(page, state, &event, |story| {
+                story.looks(question.epoch, view);
+                story.answer(question.peer, answer);
+            });
+        }
     }
 }
 
@@ -210,13 +387,16 @@ fn section(page: &mut String, state: &State) {
     let world = &state.story.world;
     let epochs: Vec<(u32, Pid)> = world.supervisor.leaders().collect();
     let newest = epochs.last().copied();
-    let orphan = world.kernel.children().find(|child| child.epoch.is_none());
+    let orphan = world.kernel.children().find(|child| child.is_orphan());
     if !world.ledger.is_ending() {
         row(page, state, "SIGHUP, and it cannot be executed", |story| {
             story.world.kernel.start_fails = Some(Exit::CannotExecute);
             story.receive("HUP");
         });
+        row(page, state, "a watched path changes", Story::change);
     }
+    task_rows(page, state);
+    answer_rows(page, state);
     if let Some((number, pid)) = newest {
         end_rows(page, state, &format!("epoch {number}"), pid);
         let end = [(pid, Status::Exited(3))];
@@ -273,7 +453,7 @@ fn section(page: &mut String, state: &State) {
 #[test]
 fn table() {
     let mut page = HEAD.to_owned();
-    for state in serving_states().iter().chain(&ending_states()) {
+    for state in serving_states().iter().chain(&safety_states()).chain(&ending_states()) {
         section(&mut page, state);
     }
     if std::env::var_os("UPDATE_TABLE").is_some() {

@@ -1,14 +1,22 @@
 //! Actions and events in few words, for people who read tables.
 
-use hot_restarter::supervisor::{Action, Event, Pid, Reach, Status, View, What};
+use hot_restarter::supervisor::{
+    Action, Answer, Event, Failure, Mended, Peer, Pid, Reach, Status, Task, View, What,
+};
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Role};
 
 /// An action; processes by what they are rather than by their numbers.
 pub(crate) fn action(action: &Action, kernel: &Kernel) -> String {
     match action {
         Action::Start { epoch } => format!("start epoch {epoch}"),
         Action::Look { epoch, .. } => format!("look at epoch {epoch}"),
+        Action::Run { task } => format!("run {}", task_name(*task)),
+        Action::Ask { epoch, peer } => format!("ask {} of epoch {epoch}", peer_name(*peer)),
+        Action::KillEpoch { leader } => format!("kill all of {}", name(*leader, kernel)),
+        Action::Mend { failed, epoch, .. } => {
+            format!("mend what epoch {failed} left to epoch {epoch}")
+        }
         Action::SignalGroup { group, signal } => {
             format!("{signal} to group of {}", name(*group, kernel))
         }
@@ -39,19 +47,51 @@ pub(crate) fn action(action: &Action, kernel: &Kernel) -> String {
 /// An answer, where it decides something.
 pub(crate) fn answer(event: &Event) -> Option<String> {
     match event {
-        Event::NotStarted { .. } => Some("failed".into()),
+        Event::NotStarted { .. } | Event::NotRunning { .. } => Some("failed".into()),
+        Event::Mended(Mended::Clean) => Some("clean".into()),
+        Event::Mended(Mended::Repaired) => Some("repaired".into()),
+        Event::Mended(Mended::Served) => Some("served".into()),
+        Event::Mended(Mended::Busy) => Some("busy".into()),
+        Event::Mended(Mended::Refused(_)) => Some("refused".into()),
         Event::Seen { view, .. } => Some(view_name(*view).into()),
         Event::Reached { reach: Reach::Nobody, .. } => Some("nobody".into()),
         Event::Reached { reach: Reach::Unknown, .. } => Some("unknown".into()),
         Event::Orphans(orphans) => Some(orphans.len().to_string()),
         Event::Reached { reach: Reach::Sent(_), .. }
         | Event::Started { .. }
+        | Event::Running { .. }
+        | Event::Answered { .. }
+        | Event::Changed { .. }
         | Event::Begin
         | Event::Signal(_)
         | Event::Exited { .. }
         | Event::Childless
         | Event::Suspended { .. }
         | Event::Tick => None,
+    }
+}
+
+fn task_name(task: Task) -> String {
+    match task {
+        Task::Check { epoch } => format!("check of epoch {epoch}"),
+        Task::Probe { epoch, .. } => format!("probe of epoch {epoch}"),
+    }
+}
+
+/// A server.
+pub(crate) fn peer_name(peer: Peer) -> &'static str {
+    match peer {
+        Peer::Probe => "server",
+        Peer::Admin => "admin",
+    }
+}
+
+/// What a server says.
+pub(crate) fn answer_name(answer: Answer) -> &'static str {
+    match answer {
+        Answer::No => "no",
+        Answer::Starting { .. } => "starting",
+        Answer::Ready { .. } => "ready",
     }
 }
 
@@ -73,6 +113,22 @@ pub(crate) fn status(status: Status) -> String {
     }
 }
 
+/// What has been seen to happen, by the name of its line of the log, or a closer one.
+pub(crate) fn sight(what: &What) -> &'static str {
+    let (_, kind) = what.kind();
+    if let What::RestartFailed { failure: Failure::Late { .. }, .. } = what {
+        "restart-failed-late"
+    } else if let What::RestartRefused { why } = what {
+        match why {
+            why if why.contains("--check-timeout") => "check-late",
+            why if why.starts_with("the check") => "check-failed",
+            _ => kind,
+        }
+    } else {
+        kind
+    }
+}
+
 /// Whether an action is a line of the log of this kind.
 pub(crate) fn is_log(action: &Action, kind: &str) -> bool {
     logged(action).is_some_and(|what| what.kind().1 == kind)
@@ -84,6 +140,10 @@ pub(crate) fn logged(action: &Action) -> Option<&What> {
         Action::Log(notice) => Some(&notice.what),
         Action::Start { .. }
         | Action::Look { .. }
+        | Action::Run { .. }
+        | Action::Ask { .. }
+        | Action::KillEpoch { .. }
+        | Action::Mend { .. }
         | Action::SignalGroup { .. }
         | Action::SignalCatchers { .. }
         | Action::SignalChild { .. }
@@ -99,9 +159,10 @@ pub(crate) fn logged(action: &Action) -> Option<&What> {
 
 fn name(pid: Pid, kernel: &Kernel) -> String {
     match kernel.process(pid) {
-        Some(process) => match process.epoch {
-            Some(epoch) => format!("epoch {epoch}"),
-            None => format!("orphan {pid}"),
+        Some(process) => match process.role {
+            Role::Epoch(epoch) => format!("epoch {epoch}"),
+            Role::Task(task) => task_name(task),
+            Role::Other => format!("orphan {pid}"),
         },
         None => format!("NOBODY {pid}"),
     }

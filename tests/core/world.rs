@@ -1,13 +1,15 @@
 //! The core in its loop, as `driver.rs` runs it, over the fake kernel and before the judge.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem;
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{Action, Batch, Event, Pid, Policy, Status, Supervisor};
 
-use crate::kernel::{Kernel, Peek};
+use crate::kernel::{Kernel, Peek, Question};
 use crate::ledger::Ledger;
 use crate::words;
 
@@ -16,8 +18,14 @@ const ACTIONS_BOUND: usize = 10_000;
 /// More turns than any one moment can be worth.
 const TURNS_BOUND: usize = 10_000;
 
-/// Spoils an action, so that the judge can prove itself.
-pub(crate) type Sabotage = fn(Action, &World) -> Vec<Action>;
+/// Spoils what passes between the core and the world, so that the judge can prove itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sabotage {
+    /// This is done in the place of an action.
+    Does(fn(Action, &World) -> Vec<Action>),
+    /// The core hears this in the place of what the judge hears, or nothing.
+    Hears(fn(Event, &World) -> Option<Event>),
+}
 
 /// A restarter with everything around it.
 #[derive(Clone, Debug)]
@@ -35,10 +43,14 @@ pub(crate) struct World {
     pub(crate) actions: Vec<Action>,
     /// How many actions have been performed.
     pub(crate) performed: u64,
+    /// What has been said, and how often.
+    pub(crate) said: BTreeMap<&'static str, u64>,
     /// Signals to us that have not been read.
     pending: Vec<Signal>,
     /// Signals that have been read and not been handled.
     batch: Batch,
+    /// A watched path has changed, and nobody has noticed yet.
+    changed: bool,
 }
 
 impl World {
@@ -53,8 +65,10 @@ impl World {
             story: None,
             actions: Vec::new(),
             performed: 0,
+            said: BTreeMap::new(),
             pending: Vec::new(),
             batch: Batch::default(),
+            changed: false,
         }
     }
 
@@ -67,6 +81,11 @@ impl World {
     /// A signal to us, not read yet.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.pending.push(signal);
+    }
+
+    /// A watched path changes; nobody has noticed yet.
+    pub(crate) fn change(&mut self) {
+        self.changed = true;
     }
 
     /// Ctrl-Z stops a leader, and we are told.
@@ -97,7 +116,8 @@ impl World {
                 Peek::Childless => self.ledger.is_ending(),
                 Peek::Nothing => false,
             };
-            if !waiting && !deadline_over && self.pending.is_empty() {
+            let idle = self.pending.is_empty() && self.kernel.arrived.is_empty() && !self.changed;
+            if idle && !waiting && !deadline_over {
                 return;
             }
             self.turn();
@@ -156,6 +176,13 @@ impl World {
         {
             self.handle(&Event::Signal(signal));
         }
+        while !self.is_over() && !self.kernel.arrived.is_empty() {
+            let (Question { epoch, peer }, answer) = self.kernel.arrived.remove(0);
+            self.handle(&Event::Answered { epoch, peer, answer });
+        }
+        if !self.is_over() && mem::take(&mut self.changed) {
+            self.handle(&Event::Changed { path: "/etc/envoy".into() });
+        }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= self.kernel.now) {
             self.handle(&Event::Tick);
         }
@@ -173,7 +200,7 @@ impl World {
         if self.violation.is_some() {
             return;
         }
-        self.tell(event.clone());
+        self.tell(event);
         for _ in 0..ACTIONS_BOUND {
             let Some(action) = self.supervisor.next_action() else {
                 let deadline = self.supervisor.next_deadline();
@@ -182,8 +209,8 @@ impl World {
                 return;
             };
             let actions = match self.sabotage {
-                Some(sabotage) => sabotage(action, self),
-                None => vec![action],
+                Some(Sabotage::Does(instead)) => instead(action, self),
+                Some(Sabotage::Hears(_)) | None => vec![action],
             };
             for action in actions {
                 self.perform(action);
@@ -195,9 +222,15 @@ impl World {
         self.violation = Some("actions without end".into());
     }
 
-    fn tell(&mut self, event: Event) {
-        self.ledger.note(self.kernel.now, &event);
-        self.supervisor.handle(self.kernel.now, event);
+    fn tell(&mut self, event: &Event) {
+        let heard = match self.sabotage {
+            Some(Sabotage::Hears(instead)) => instead(event.clone(), self),
+            Some(Sabotage::Does(_)) | None => Some(event.clone()),
+        };
+        self.ledger.note(self.kernel.now, event);
+        if let Some(heard) = heard {
+            self.supervisor.handle(self.kernel.now, heard);
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -206,6 +239,9 @@ impl World {
         if let Err(violation) = self.ledger.judge(now, &action, &self.kernel) {
             self.violation = Some(violation);
             return;
+        }
+        if let Some(what) = words::logged(&action) {
+            *self.said.entry(words::sight(what)).or_default() += 1;
         }
         let mut words = self.story.is_some().then(|| words::action(&action, &self.kernel));
         let answer = self.kernel.perform(&action, self.ledger.stopping());
@@ -217,7 +253,7 @@ impl World {
             self.actions.push(action);
         }
         if let Some(answer) = answer {
-            self.tell(answer);
+            self.tell(&answer);
         }
     }
 
