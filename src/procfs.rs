@@ -99,6 +99,22 @@ impl Procfs {
         members
     }
 
+    /// Our descendants that belong to none of the epochs with these leaders: what epochs that are
+    /// over have left behind, and what we run ourselves. What was handed to us last comes first,
+    /// and of very many not much more than `enough` are listed.
+    pub fn strays(&self, leaders: &[Pid], enough: usize) -> Vec<Pid> {
+        let of_an_epoch = |pid| {
+            leaders.contains(&pid) || process_group(pid).is_some_and(|it| leaders.contains(&it))
+        };
+        let mut strays = self.own_children();
+        strays.retain(|child| !of_an_epoch(*child));
+        strays.reverse();
+        strays.truncate(enough);
+        let mut seen: BTreeSet<Pid> = strays.iter().copied().collect();
+        self.add_descendants(0, enough, &mut seen, &mut strays);
+        strays
+    }
+
     /// Adds what descends from `members[from..]`, until there is enough.
     fn add_descendants(
         &self,
@@ -132,8 +148,19 @@ impl Procfs {
 
     /// The arguments of a process.
     pub fn command_line(&self, pid: Pid) -> io::Result<Vec<Vec<u8>>> {
-        let line = read(format!("/proc/{pid}/cmdline"))?;
-        Ok(line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect())
+        Ok(strings(&read(format!("/proc/{pid}/cmdline"))?))
+    }
+
+    /// The environment that a process was started with, `NAME=value` each. Refused as its maps
+    /// are.
+    pub fn environment(&self, pid: Pid) -> io::Result<Vec<Vec<u8>>> {
+        Ok(strings(&read(format!("/proc/{pid}/environ"))?))
+    }
+
+    /// The user whose rights a process has, in our user namespace.
+    pub fn effective_user(&self, pid: Pid) -> Option<u32> {
+        let status = read(format!("/proc/{pid}/status")).ok()?;
+        parse_effective_user(&String::from_utf8_lossy(&status))
     }
 
     /// What a person calls the process, and its state.
@@ -176,6 +203,11 @@ fn read(path: impl Into<PathBuf>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What the kernel ends with a zero byte each.
+fn strings(bytes: &[u8]) -> Vec<Vec<u8>> {
+    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
 fn all_processes() -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -216,6 +248,13 @@ pub fn parse_caught(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
+/// The second of the users in a `status` file, which are the real, effective, saved and file
+/// system's.
+pub fn parse_effective_user(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +274,15 @@ mod tests {
         assert_eq!(parse_caught(status), Some(0x1_0000_4203));
         assert_eq!(parse_caught("SigCgt:\tzebra"), None);
         assert_eq!(parse_caught(""), None);
+    }
+
+    #[test]
+    fn the_effective_user_is_read_from_status() {
+        let status = "Name:\tenvoy\nUid:\t1000\t101\t102\t103\nGid:\t1\t2\t3\t4\n";
+        assert_eq!(parse_effective_user(status), Some(101));
+        for none in ["", "Uid:", "Uid:\t1000", "Uid:\t1000\t-1\t", "xUid:\t1\t1"] {
+            assert_eq!(parse_effective_user(none), None, "{none}");
+        }
     }
 
     #[test]
