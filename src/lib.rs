@@ -9,7 +9,9 @@
 //!   and the core's actions are performed.
 //! - [`signal`] and [`exit`]: the words that both share: what each signal means, what each exit
 //!   code says.
-//! - [`target`]: how an epoch is started. [`envoy`]: how one is found ready.
+//! - [`program`]: how epochs, checks and probes are started. [`envoy`]: how an epoch is found
+//!   ready, and what a failed one leaves behind. [`http`]: questions over HTTP. [`watch`]: files
+//!   that change.
 //! - [`procfs`], [`memory`], [`terminal`], [`log`]: one thing each that the shell needs.
 //! - [`sys`]: the kernel's interface, and all of the `unsafe`.
 //! - [`cli`]: from arguments and environment to a checked configuration.
@@ -20,11 +22,13 @@ pub mod cli;
 pub mod driver;
 pub mod envoy;
 pub mod exit;
+pub mod http;
 pub mod log;
 pub mod memory;
 pub mod procfs;
+pub mod program;
 pub mod signal;
 pub mod supervisor;
 pub mod sys;
-pub mod target;
 pub mod terminal;
+pub mod watch;

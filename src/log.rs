@@ -75,6 +75,11 @@ impl Log {
         Self { format, level, sink: None, lost: 0 }
     }
 
+    /// Whether lines of this level are written.
+    pub fn tells(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
     /// Writes a notice of the core.
     pub fn notice(&mut self, notice: &Notice) {
         let (level, event) = notice.what.kind();
@@ -89,7 +94,7 @@ impl Log {
 
     /// Writes a line, when it matters enough.
     pub fn write(&mut self, record: &Record<'_>) {
-        if record.level > self.level {
+        if !self.tells(record.level) {
             return;
         }
         if self.lost > 0 {

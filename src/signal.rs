@@ -81,6 +81,8 @@ impl Signal {
     pub const INT: Self = Self::of(libc::SIGINT);
     /// The end that nobody can catch.
     pub const KILL: Self = Self::of(libc::SIGKILL);
+    /// The end that nobody can catch.
+    pub const STOP: Self = Self::of(libc::SIGSTOP);
     /// Reopen logs.
     pub const USR1: Self = Self::of(libc::SIGUSR1);
     /// Stop.

@@ -23,6 +23,8 @@ pub struct Launch<'a> {
     pub inherited: Inherited,
     /// The descriptor of the terminal whose foreground the child is to have.
     pub terminal: Option<c_int>,
+    /// The descriptors that take the place of standard input, output and error.
+    pub stdio: [Option<c_int>; 3],
 }
 
 /// Why there is no child.
@@ -43,6 +45,7 @@ struct Plan {
     environment: Vec<*const c_char>,
     inherited: Inherited,
     terminal: Option<c_int>,
+    stdio: [Option<c_int>; 3],
     parent: libc::pid_t,
     /// What the child tells us through the memory that it shares.
     errno: c_int,
@@ -65,6 +68,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
         environment: pointers(launch.environment),
         inherited: launch.inherited,
         terminal: launch.terminal,
+        stdio: launch.stdio,
         // SAFETY: the call takes nothing.
         parent: unsafe { libc::getpid() },
         errno: 0,
@@ -115,6 +119,11 @@ extern "C" fn become_target(plan: *mut c_void) -> c_int {
         if let Some(terminal) = plan.terminal {
             // SIGTTOU is still blocked, so that the background may do this.
             libc::tcsetpgrp(terminal, libc::getpid());
+        }
+        for (place, fd) in (0..).zip(plan.stdio) {
+            if let Some(fd) = fd.filter(|fd| *fd != place) {
+                libc::dup2(fd, place);
+            }
         }
         if plan.inherited.child_ignored {
             set_ignored(Signal::CHLD, true);

@@ -3,28 +3,33 @@
 //! What the kernel says (signals, exits, time) becomes events, the core's actions are performed,
 //! and their results are fed back at once. While nothing happens there is no system call.
 
+mod perform;
+
 use std::ffi::OsString;
 use std::io;
+use std::mem;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 
-use crate::cli::{self, Invocation};
+use crate::cli::{self, Config, Invocation};
+use crate::envoy::admin;
 use crate::exit::Exit;
+use crate::http::{self, Address, Exchange, Response, Url};
 use crate::log::{self, Log, Record};
-use crate::procfs::{self, Procfs};
+use crate::memory;
+use crate::program::{Launcher, Program};
 use crate::signal::Signal;
-use crate::supervisor::{Action, Batch, Event, Level, Orphan, Pid, Reach, Status, Supervisor};
-use crate::sys::{self, Inherited, Peek, PidFd, SignalFd};
-use crate::target::Target;
+use crate::supervisor::{
+    Answer, Batch, Event, Level, Moment, Peer, Pid, StartFailure, Status, Supervisor,
+};
+use crate::sys::{self, Inherited, Peek, SignalFd};
 use crate::terminal::Terminal;
-use crate::{envoy, memory};
+use crate::watch::Watch;
 
 /// How many children are reaped before signals are looked at again.
 const REAPED_A_TURN: usize = 1024;
-/// How many of those that would not die are named.
-const NAMED_SURVIVORS: usize = 16;
 
 /// The whole program, from the arguments to the exit code.
 pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: Vec<OsString>) -> u8 {
@@ -63,10 +68,32 @@ fn try_run(
         signals.map_err(|error| anyhow::Error::new(error).context(context))?;
     // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
     let subreaper = prctl::set_child_subreaper(true);
+    let launcher = Launcher::new(std::env::vars_os(), inherited)?;
+    let programs = match Programs::find(&launcher, &config) {
+        Ok(programs) => programs,
+        Err((option, StartFailure { exit, why })) => {
+            let _ = log::write_if_ready(format!("hot-restarter: {option}: {why}\n").as_bytes());
+            return Ok(exit);
+        }
+    };
+    let watch = if config.watch.is_empty() {
+        Ok(None)
+    } else {
+        Watch::new(config.watch, config.watch_jitter).map(Some)
+    };
     let mut driver = Driver {
         supervisor: Supervisor::new(config.policy),
         signals,
-        target: Target::new(config.words, std::env::vars_os(), inherited)?,
+        launcher,
+        programs,
+        url: config.url,
+        admin: config.admin,
+        questions: Vec::new(),
+        probe: None,
+        refusal: None,
+        seen: Seen::default(),
+        watch: None,
+        watch_stirs: false,
         log: Log::new(config.log_format, config.log_level),
         batch: Batch::default(),
         oom_kills: None,
@@ -85,13 +112,68 @@ fn try_run(
         let message = format_args!("orphans are not handed to us, and outlive us: {error}");
         driver.log.say(Level::Warn, "subreaper", &message);
     }
+    match watch {
+        Ok(watch) => driver.watch = watch,
+        // A proxy that serves is worth more than one that is watched.
+        Err(error) => {
+            let message = format_args!("changes of files are not noticed: {error:#}");
+            driver.log.say(Level::Error, "watch", &message);
+        }
+    }
+    driver.warn_of_watch();
     Ok(driver.serve())
+}
+
+/// Everything that we execute.
+struct Programs {
+    target: Program,
+    check: Option<Program>,
+    probe: Option<Program>,
+}
+
+impl Programs {
+    /// Looks them up. What is missing beside the target is found out now, not at the first
+    /// restart; the target says it itself, when it is started.
+    fn find(launcher: &Launcher, config: &Config) -> Result<Self, (&'static str, StartFailure)> {
+        let program = |option, words: &[OsString]| {
+            launcher.program(words.to_vec()).map_err(|error| {
+                (option, StartFailure { exit: Exit::Usage, why: format!("{error:#}") })
+            })
+        };
+        let beside = |option, words: &Option<Vec<OsString>>| {
+            let found = words.as_ref().map(|words| program(option, words)).transpose()?;
+            match found.as_ref().map_or(Ok(()), Program::find) {
+                Ok(()) => Ok(found),
+                Err(failure) => Err((option, failure)),
+            }
+        };
+        Ok(Self {
+            target: program("PROGRAM", &config.words)?,
+            check: beside("--check", &config.check)?,
+            probe: beside("--ready exec", &config.probe)?,
+        })
+    }
 }
 
 struct Driver {
     supervisor: Supervisor,
     signals: SignalFd,
-    target: Target,
+    launcher: Launcher,
+    programs: Programs,
+    /// What `--ready http:` asks.
+    url: Option<Url>,
+    /// Where Envoy's admin is.
+    admin: Option<Address>,
+    /// The questions that have not been answered, at most one to each peer.
+    questions: Vec<Question>,
+    /// The process of `--ready exec:` that runs, or ran last.
+    probe: Option<Pid>,
+    /// Why whoever decides whether an epoch is ready last said that it is not.
+    refusal: Option<String>,
+    seen: Seen,
+    watch: Option<Watch>,
+    /// The watch has something to be taken in.
+    watch_stirs: bool,
     log: Log,
     /// Signals that were read and have not been handled.
     batch: Batch,
@@ -101,6 +183,22 @@ struct Driver {
     /// More than the reaping of orphans was done since we were last idle.
     stirred: bool,
     exit: Option<Exit>,
+}
+
+/// What looks have shown of epochs, for the case that one dies before it is found ready.
+#[derive(Default)]
+struct Seen {
+    /// The leaders of those that have announced that they are ready, the latest last.
+    announced: Vec<Pid>,
+    /// The leader of the last that was seen initialising.
+    initialising: Option<Pid>,
+}
+
+/// A server is being asked about an epoch.
+struct Question {
+    epoch: u32,
+    peer: Peer,
+    exchange: Exchange,
 }
 
 impl Driver {
@@ -118,13 +216,12 @@ impl Driver {
         }
     }
 
-    /// Waits for a signal or the core's deadline.
+    /// Waits for a signal, an answer, a change, or the next deadline.
     fn wait(&mut self) {
-        let timeout = self.supervisor.next_deadline().map(|deadline| deadline - sys::monotonic());
-        let timeout = match timeout {
+        let timeout = match self.next_deadline().map(|deadline| deadline - sys::monotonic()) {
             None => {
                 // Nothing is under way, and that may be so for months.
-                if std::mem::take(&mut self.stirred) {
+                if mem::take(&mut self.stirred) {
                     sys::give_back_pages();
                 }
                 PollTimeout::NONE
@@ -134,9 +231,21 @@ impl Driver {
                 PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
             }
         };
+        let mut fds = Vec::with_capacity(4);
+        fds.extend(self.watch.iter().map(|watch| PollFd::new(watch.fd(), PollFlags::POLLIN)));
+        fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
+        fds.extend(self.questions.iter().filter_map(|question| question.exchange.poll_fd()));
         // An error (EINTR after SIGSTOP, want of memory) is as good as a spurious wake-up: the
         // turn that follows looks at everything anyway.
-        let _ = poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout);
+        let polled = poll(&mut fds, timeout);
+        let stirs = |fd: &PollFd<'_>| polled.is_err() || fd.any().unwrap_or(true);
+        self.watch_stirs |= self.watch.is_some() && fds.first().is_some_and(stirs);
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let questions = self.questions.iter().map(|question| question.exchange.deadline());
+        let watch = self.watch.as_ref().and_then(Watch::deadline);
+        questions.chain(watch).chain(self.supervisor.next_deadline()).min()
     }
 
     /// Takes in what there is; says whether there may be more.
@@ -155,11 +264,76 @@ impl Driver {
             self.stirred |= signal != Signal::CHLD;
             self.handle(Event::Signal(signal));
         }
+        self.take_in_answers();
+        self.take_in_changes();
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic()) {
             self.stirred = true;
             self.handle(Event::Tick);
         }
         more
+    }
+
+    /// Hands answers to the core, as far as they have come.
+    fn take_in_answers(&mut self) {
+        let mut index = 0;
+        while let Some(Question { epoch, peer, exchange }) = self.questions.get_mut(index) {
+            let (epoch, peer) = (*epoch, *peer);
+            let Some(response) = exchange.advance(sys::monotonic()) else {
+                index += 1;
+                continue;
+            };
+            // Its place is free before the core asks again.
+            self.questions.remove(index);
+            self.stirred = true;
+            let answer = match (peer, &response) {
+                (Peer::Admin, Ok(response)) => admin::answer(response, epoch),
+                (Peer::Probe, Ok(response)) if (200..300).contains(&response.status) => {
+                    Answer::Ready { workers: None }
+                }
+                (Peer::Admin, Err(_)) | (Peer::Probe, _) => Answer::No,
+            };
+            match answer {
+                Answer::Ready { .. } => {}
+                Answer::Starting { .. } => self.refused(epoch, "its admin says that it starts"),
+                Answer::No => self.refused(epoch, &refusal(peer, &response)),
+            }
+            self.handle(Event::Answered { epoch, peer, answer });
+        }
+    }
+
+    fn probe_refused(&mut self, status: Status) {
+        if let Some((epoch, _)) = self.supervisor.leaders().last() {
+            self.refused(epoch, &format!("the probe {status}"));
+        }
+    }
+
+    /// Notes why an epoch is not found ready, to be told when that has lasted too long.
+    fn refused(&mut self, epoch: u32, why: &str) {
+        let (level, event, pid) = (Level::Debug, "probed", None);
+        self.log.write(&Record { level, event, epoch: Some(epoch), pid, message: &why });
+        self.refusal = Some(why.to_owned());
+    }
+
+    fn take_in_changes(&mut self) {
+        let Some(watch) = &mut self.watch else {
+            return;
+        };
+        let now = sys::monotonic();
+        if mem::take(&mut self.watch_stirs) {
+            watch.take_in(now);
+        }
+        let changed = watch.due(now);
+        self.warn_of_watch();
+        if let Some(path) = changed {
+            self.stirred = true;
+            self.handle(Event::Changed { path: path.display().to_string() });
+        }
+    }
+
+    fn warn_of_watch(&mut self) {
+        for warning in self.watch.iter_mut().flat_map(Watch::take_warnings) {
+            self.log.say(Level::Warn, "watch", &warning);
+        }
     }
 
     /// Reads the signals that wait, and hands those to the core that go before exits.
@@ -181,6 +355,9 @@ impl Driver {
                         self.stirred = true;
                         // A SIGTERM that was sent to all of us at once may have come since.
                         self.take_in_signals();
+                    }
+                    if self.probe == Some(pid) && status != Status::Exited(0) {
+                        self.probe_refused(status);
                     }
                     let out_of_memory = self.out_of_memory(pid, status);
                     self.handle(Event::Exited { pid, status, out_of_memory });
@@ -248,150 +425,21 @@ impl Driver {
             }
         }
     }
+}
 
-    /// Performs an action; its answer, where it has one.
-    fn perform(&mut self, action: Action) -> Option<Event> {
-        match action {
-            Action::Start { epoch } => return Some(self.start(epoch)),
-            Action::Look { epoch, leader } => {
-                let view = envoy::view(Procfs::ours().as_ref(), leader, epoch, self.target.words());
-                return Some(Event::Seen { epoch, view });
+/// Why an answer does not say that an epoch is ready: one clause for the log.
+fn refusal(peer: Peer, answer: &Result<Response, http::Failure>) -> String {
+    let who = match peer {
+        Peer::Probe => "--ready http:",
+        Peer::Admin => "--envoy-admin",
+    };
+    match answer {
+        Err(failure) => format!("{who} {failure}"),
+        Ok(response) => match admin::server_info(&response.body) {
+            Some(info) if peer == Peer::Admin => {
+                format!("{who} epoch {} answered", info.restart_epoch)
             }
-            Action::SignalGroup { group, signal } => {
-                let sent = sys::signal_group(group, signal);
-                self.complain("process group", group, signal, sent);
-            }
-            Action::SignalChild { pid, signal } => {
-                let sent = sys::signal_child(pid, signal);
-                self.complain("process", pid, signal, sent);
-            }
-            Action::SignalCatchers { epoch, leader, signal } => {
-                let reach = self.signal_catchers(leader, signal);
-                return Some(Event::Reached { epoch, signal, reach });
-            }
-            Action::ListOrphans => return Some(Event::Orphans(self.list_orphans())),
-            Action::Reap { pid } => {
-                if let Err(error) = sys::reap(pid) {
-                    let message = format_args!("cannot reap {pid}: {error}");
-                    self.log.say(Level::Error, "wait", &message);
-                }
-            }
-            Action::Foreground { group } => self.terminal.give(group),
-            Action::Suspend { group } => {
-                // The SIGCONT that resumes us is forwarded like any other.
-                if !self.terminal.suspend(group) {
-                    let resumed = sys::signal_group(group, Signal::CONT);
-                    self.complain("process group", group, Signal::CONT, resumed);
-                    let message = "resumed, since nobody at this terminal could do it";
-                    self.log.say(Level::Warn, "resumed", &message);
-                }
-            }
-            Action::RecordMemory => self.oom_kills = memory::oom_kills(),
-            Action::Log(notice) => self.log.notice(&notice),
-            Action::NameSurvivors => self.name_survivors(),
-            Action::Exit(exit) => self.exit = Some(exit),
-        }
-        None
-    }
-
-    fn start(&mut self, epoch: u32) -> Event {
-        let terminal = self.terminal.to_lend(self.supervisor.leaders().map(|(_, group)| group));
-        match self.target.start(epoch, terminal) {
-            Ok(pid) => {
-                if terminal.is_some() {
-                    self.terminal.lent(pid);
-                }
-                Event::Started { epoch, pid, foreground: terminal.is_some() }
-            }
-            Err(failure) => {
-                // A child that could not execute may have taken the foreground with it.
-                let newest = self.supervisor.leaders().last().map(|(_, group)| group);
-                self.terminal.give(newest);
-                Event::NotStarted { epoch, failure }
-            }
-        }
-    }
-
-    fn signal_catchers(&mut self, leader: Pid, signal: Signal) -> Reach {
-        let Some(procfs) = Procfs::ours() else {
-            return Reach::Unknown;
-        };
-        let mut sent = 0;
-        let mut unknown = false;
-        for pid in procfs.members(leader, usize::MAX) {
-            // Held before its status is read: its number may pass to a stranger, it may not.
-            let Ok(held) = PidFd::open(pid) else {
-                continue;
-            };
-            match procfs.catches(pid, signal) {
-                Ok(true) => match held.signal(signal) {
-                    Ok(()) => sent += 1,
-                    Err(error) => self.complain("process", pid, signal, Err(error)),
-                },
-                Ok(false) => {}
-                // A leader that we have not reaped exists, so it is hidden rather than gone.
-                Err(_) => unknown |= pid == leader,
-            }
-        }
-        match sent {
-            0 if unknown => Reach::Unknown,
-            0 => Reach::Nobody,
-            sent => Reach::Sent(sent),
-        }
-    }
-
-    /// Says why a signal could not be sent. That its receiver is gone needs no words.
-    fn complain(&mut self, what: &str, pid: Pid, signal: Signal, sent: io::Result<()>) {
-        let Err(error) = sent else { return };
-        if error.raw_os_error() == Some(libc::ESRCH) {
-            return;
-        }
-        let hint = match error.raw_os_error() {
-            Some(libc::EPERM) => "; it runs as another user and we lack CAP_KILL",
-            _ => "",
-        };
-        let message = &format_args!("cannot send {signal} to {what} {pid}: {error}{hint}");
-        self.log.write(&Record {
-            level: Level::Warn,
-            event: "not-signalled",
-            epoch: None,
-            pid: Some(pid),
-            message,
-        });
-    }
-
-    fn list_orphans(&mut self) -> Vec<Orphan> {
-        let Some(procfs) = Procfs::ours() else {
-            return Vec::new();
-        };
-        let children = procfs.own_children().into_iter();
-        children
-            .filter(|pid| !self.supervisor.is_leader(*pid))
-            .filter_map(|pid| Some(Orphan { pid, group: procfs::process_group(pid)? }))
-            .collect()
-    }
-
-    fn name_survivors(&mut self) {
-        let procfs = Procfs::ours();
-        let children = match &procfs {
-            Some(procfs) => procfs.own_children(),
-            None => self.supervisor.leaders().map(|(_, leader)| leader).collect(),
-        };
-        for pid in children.iter().copied().take(NAMED_SURVIVORS) {
-            let known = procfs.as_ref().and_then(|procfs| procfs.name_and_state(pid));
-            let (name, state) = known.unwrap_or_else(|| ("?".to_owned(), '?'));
-            let message = &format_args!("{name} (state {state}) would not die of SIGKILL");
-            self.log.write(&Record {
-                level: Level::Error,
-                event: "survivor",
-                epoch: None,
-                pid: Some(pid),
-                message,
-            });
-        }
-        if children.len() > NAMED_SURVIVORS {
-            let more = children.len() - NAMED_SURVIVORS;
-            self.log.say(Level::Error, "survivor", &format_args!("and {more} more"));
-        }
+            _ => format!("{who} answered with status {}", response.status),
+        },
     }
 }

@@ -1,97 +1,177 @@
-//! The target: from the words of the command line to a process, or to one clear sentence.
+//! Programs: from the words of the command line to a process, or to one clear sentence.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::unistd::{AccessFlags, access};
 
 use crate::exit::Exit;
 use crate::supervisor::{Pid, StartFailure};
-use crate::sys::{Inherited, Launch, LaunchError, launch};
+use crate::sys::{self, Inherited, Launch, LaunchError, launch};
 
 /// Where programs are looked up when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The variable by which a target knows its epoch.
+/// The variable by which a program knows the epoch that it is started for.
 const EPOCH_VARIABLE: &str = "RESTART_EPOCH";
+/// The variable by which a probe knows the process that it is about.
+const PID_VARIABLE: &str = "EPOCH_PID";
 /// What becomes the epoch's number in an argument.
 const EPOCH_PLACE: &[u8] = b"$(RESTART_EPOCH)";
 
-/// The program that is supervised, ready to be started any number of times.
+/// A program and its arguments, to be started any number of times.
 #[derive(Debug)]
-pub struct Target {
+pub struct Program {
     words: Vec<OsString>,
     candidates: Vec<CString>,
-    /// All but [`EPOCH_VARIABLE`], as `NAME=value`.
+}
+
+/// What every program is started with.
+#[derive(Debug)]
+pub struct Launcher {
+    path: OsString,
+    /// All but those that we set ourselves, as `NAME=value`.
     environment: Vec<CString>,
     inherited: Inherited,
 }
 
-impl Target {
-    /// The target of these words, the program first, which are not empty.
+/// Where the output of a program beside the epochs goes. It reads nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To our standard error.
+    Log,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Launcher {
+    /// Starts programs with this environment, and with the mask and dispositions that we were
+    /// started with.
     pub fn new(
-        words: Vec<OsString>,
         environment: impl Iterator<Item = (OsString, OsString)>,
         inherited: Inherited,
     ) -> Result<Self> {
-        let program = words.first().context("no program")?;
         let mut path = OsString::from(DEFAULT_PATH);
         let mut variables = Vec::new();
         for (name, value) in environment {
-            if name == EPOCH_VARIABLE {
+            // Of a variable that is there twice many programs see the first.
+            if name == EPOCH_VARIABLE || name == PID_VARIABLE {
                 continue;
             }
             if name == "PATH" {
                 path.clone_from(&value);
             }
-            let mut variable = name.into_vec();
-            variable.push(b'=');
-            variable.extend(value.into_vec());
-            variables.push(CString::new(variable).context("a variable holds a zero byte")?);
+            variables.push(variable(&name, value)?);
         }
-        let candidates = candidates(program, &path)?;
-        Ok(Self { words, candidates, environment: variables, inherited })
+        Ok(Self { path, environment: variables, inherited })
     }
 
-    /// The words that it is started with, the program first.
-    pub fn words(&self) -> &[OsString] {
-        &self.words
+    /// The program of these words, its name first, which are not empty.
+    pub fn program(&self, words: Vec<OsString>) -> Result<Program> {
+        let candidates = candidates(words.first().context("no program")?, &self.path)?;
+        Ok(Program { words, candidates })
     }
 
-    /// Starts it as an epoch; with a terminal, in that terminal's foreground.
-    pub fn start(&self, epoch: u32, terminal: Option<RawFd>) -> Result<Pid, StartFailure> {
+    /// Starts a program as an epoch; with a terminal, in that terminal's foreground.
+    pub fn start(
+        &self,
+        program: &Program,
+        epoch: u32,
+        terminal: Option<RawFd>,
+    ) -> Result<Pid, StartFailure> {
+        self.launch(program, epoch, None, terminal, [None; 3])
+    }
+
+    /// Runs a program beside the epochs, about this one, and about its leader where it has one.
+    pub fn run(
+        &self,
+        program: &Program,
+        epoch: u32,
+        leader: Option<Pid>,
+        output: Output,
+    ) -> Result<Pid, StartFailure> {
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+        // Without /dev/null it has what we have.
+        let null = null.map(OwnedFd::from).and_then(sys::above_stdio).ok();
+        let null = null.as_ref().map(AsRawFd::as_raw_fd);
+        let output = match output {
+            Output::Log => Some(libc::STDERR_FILENO),
+            Output::Nowhere => null,
+        };
+        self.launch(program, epoch, leader, None, [null, output, output])
+    }
+
+    fn launch(
+        &self,
+        program: &Program,
+        epoch: u32,
+        leader: Option<Pid>,
+        terminal: Option<RawFd>,
+        stdio: [Option<RawFd>; 3],
+    ) -> Result<Pid, StartFailure> {
         let number = epoch.to_string();
-        let words = self.words.iter().enumerate().map(|(index, word)| match index {
+        let words = program.words.iter().enumerate().map(|(index, word)| match index {
             0 => word.as_bytes().to_vec(),
             _ => replace(word.as_bytes(), EPOCH_PLACE, number.as_bytes()),
         });
         let arguments: Result<Vec<_>, _> = words.map(CString::new).collect();
         let arguments = arguments.expect("arguments come from C strings");
         let mut environment = self.environment.clone();
-        let variable = CString::new(format!("{EPOCH_VARIABLE}={number}"));
-        environment.push(variable.expect("a number holds no zero byte"));
+        let pid = leader.map(|leader| (PID_VARIABLE, leader.to_string()));
+        for (name, value) in [(EPOCH_VARIABLE, number)].into_iter().chain(pid) {
+            let variable = variable(OsStr::new(name), value.into());
+            environment.push(variable.expect("a number holds no zero byte"));
+        }
         launch(&Launch {
-            candidates: &self.candidates,
+            candidates: &program.candidates,
             arguments: &arguments,
             environment: &environment,
             inherited: self.inherited,
             terminal,
+            stdio,
         })
-        .map_err(|error| self.explain(&error))
+        .map_err(|error| program.explain(&error))
+    }
+}
+
+fn variable(name: &OsStr, value: OsString) -> Result<CString> {
+    let mut variable = name.as_bytes().to_vec();
+    variable.push(b'=');
+    variable.extend(value.into_vec());
+    CString::new(variable).context("a variable holds a zero byte")
+}
+
+impl Program {
+    /// The words that it is started with, its name first.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
+    /// Whether it could be executed, as far as that can be told without doing so.
+    pub fn find(&self) -> Result<(), StartFailure> {
+        let paths = || self.paths().filter(|path| path.exists());
+        if paths().any(|path| path.is_file() && access(path.as_path(), AccessFlags::X_OK).is_ok()) {
+            return Ok(());
+        }
+        let errno = if paths().next().is_some() { libc::EACCES } else { libc::ENOENT };
+        Err(self.explain(&LaunchError::Execute(io::Error::from_raw_os_error(errno))))
+    }
+
+    fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.candidates.iter().map(|path| PathBuf::from(OsStr::from_bytes(path.as_bytes())))
     }
 
     fn explain(&self, error: &LaunchError) -> StartFailure {
         let (exit, why) = match error {
             LaunchError::Fork(error) => (Exit::Failure, format!("cannot fork: {error}")),
             LaunchError::Execute(error) => {
-                let paths = self.candidates.iter();
-                let paths = paths.map(|path| Path::new(OsStr::from_bytes(path.as_bytes())));
                 // The first that is there at all, be it a link to nothing.
-                let found = paths.into_iter().find(|path| path.symlink_metadata().is_ok());
-                explain_execute(&self.words[0], found, error)
+                let found = self.paths().find(|path| path.symlink_metadata().is_ok());
+                explain_execute(&self.words[0], found.as_deref(), error)
             }
         };
         StartFailure { exit, why }

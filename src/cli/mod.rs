@@ -1,27 +1,29 @@
 //! The command line and the environment, parsed into a configuration that can work.
 
+mod values;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use self::values::Probe;
+use crate::http::{Address, Url};
 use crate::log::Format;
-use crate::signal::{Meaning, Signal};
-use crate::supervisor::{Level, Policy, Readiness};
+use crate::signal::Signal;
+use crate::supervisor::{Level, Policy, Readiness, SETTLING};
 
 /// Every option has a variable of this prefix and its name in capitals.
 const PREFIX: &str = "HOT_RESTARTER_";
-
-/// The longest time that an option takes: a week. What is longer was meant to be something else.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
     /// Run a target.
-    Run(Config),
+    Run(Box<Config>),
     /// Print this text and end: `--help`, `--version`.
     Print(String),
 }
@@ -33,6 +35,18 @@ pub struct Config {
     pub words: Vec<OsString>,
     /// What the core is to do.
     pub policy: Policy,
+    /// The words of `--check`.
+    pub check: Option<Vec<OsString>>,
+    /// The words of `--ready exec:`.
+    pub probe: Option<Vec<OsString>>,
+    /// What `--ready http:` asks.
+    pub url: Option<Url>,
+    /// Where Envoy's admin is.
+    pub admin: Option<Address>,
+    /// What is watched.
+    pub watch: Vec<PathBuf>,
+    /// At most so long is waited after a change.
+    pub watch_jitter: Duration,
     /// How lines are written.
     pub log_format: Format,
     /// Which lines are written.
@@ -44,52 +58,103 @@ pub struct Config {
 /// One option: everything that help, environment and errors need to know of it.
 struct Flag {
     name: &'static str,
-    value: &'static str,
+    kind: Kind,
     help: &'static str,
+}
+
+/// What an option takes.
+enum Kind {
+    /// One value, which help calls so.
+    Value(&'static str),
+    /// Nothing; its variable takes `1`, `true`, `0` and `false`, and so does `--name=`.
+    Switch,
+    /// A value each time that it is given; its variable separates them with colons.
+    List(&'static str),
 }
 
 const TERM_WAIT: Flag = Flag {
     name: "term-wait",
-    value: "S",
+    kind: Kind::Value("S"),
     help: "Seconds from SIGTERM or SIGINT to SIGKILL [default: 30]",
 };
 const STOP_SIGNAL: Flag = Flag {
     name: "stop-signal",
-    value: "NAME",
+    kind: Kind::Value("NAME"),
     help: "The signal that asks the target to end [default: TERM]",
 };
 const READY: Flag = Flag {
     name: "ready",
-    value: "PROBE",
-    help: "How an epoch is found ready: auto, or none (at once) [default: auto]",
+    kind: Kind::Value("PROBE"),
+    help: "How an epoch is found ready: auto, none (at once), exec:COMMAND, \
+           http://HOST:PORT/PATH [default: auto]",
 };
 const READY_TIMEOUT: Flag = Flag {
     name: "ready-timeout",
-    value: "S",
-    help: "Seconds after which an epoch that is not ready is warned about [default: 120]",
+    kind: Kind::Value("S"),
+    help: "Seconds after which an epoch that is not ready is warned about, or with --rollback has \
+           failed [default: 120]",
+};
+const CHECK: Flag = Flag {
+    name: "check",
+    kind: Kind::Value("COMMAND"),
+    help: "Run before every hot restart, which is refused unless COMMAND exits with 0",
+};
+const CHECK_TIMEOUT: Flag = Flag {
+    name: "check-timeout",
+    kind: Kind::Value("S"),
+    help: "Seconds that the check may take [default: 30]",
+};
+const ROLLBACK: Flag = Flag {
+    name: "rollback",
+    kind: Kind::Switch,
+    help: "A new epoch that fails before it is ready is killed, and the one before it goes on",
+};
+const WATCH: Flag = Flag {
+    name: "watch",
+    kind: Kind::List("PATH"),
+    help: "A change of this file or folder is a hot restart; may be repeated",
+};
+const WATCH_JITTER: Flag = Flag {
+    name: "watch-jitter",
+    kind: Kind::Value("S"),
+    help: "Seconds of random waiting at most after such a change [default: 0]",
+};
+const ENVOY_ADMIN: Flag = Flag {
+    name: "envoy-admin",
+    kind: Kind::Value("ADDR"),
+    help: "Envoy's admin, HOST:PORT or unix:/path, which then says when an epoch is ready",
 };
 const MIN_RESTART_INTERVAL: Flag = Flag {
     name: "min-restart-interval",
-    value: "S",
+    kind: Kind::Value("S"),
     help: "Seconds from one start to the next at least [default: 0]",
 };
 const MAX_EPOCHS: Flag = Flag {
     name: "max-epochs",
-    value: "N",
+    kind: Kind::Value("N"),
     help: "Epochs that may live at once, 2 or 3; with 2 no drain is ever cut short [default: 3]",
 };
 const LOG_FORMAT: Flag =
-    Flag { name: "log-format", value: "FORMAT", help: "text or json [default: text]" };
-const LOG_LEVEL: Flag =
-    Flag { name: "log-level", value: "LEVEL", help: "error, warn, info or debug [default: info]" };
+    Flag { name: "log-format", kind: Kind::Value("FORMAT"), help: "text or json [default: text]" };
+const LOG_LEVEL: Flag = Flag {
+    name: "log-level",
+    kind: Kind::Value("LEVEL"),
+    help: "error, warn, info or debug [default: info]",
+};
 
-const FLAGS: [&Flag; 8] = [
+const FLAGS: [&Flag; 14] = [
     &TERM_WAIT,
     &STOP_SIGNAL,
     &READY,
     &READY_TIMEOUT,
+    &CHECK,
+    &CHECK_TIMEOUT,
+    &ROLLBACK,
     &MIN_RESTART_INTERVAL,
     &MAX_EPOCHS,
+    &WATCH,
+    &WATCH_JITTER,
+    &ENVOY_ADMIN,
     &LOG_FORMAT,
     &LOG_LEVEL,
 ];
@@ -100,8 +165,9 @@ const AFTER_HELP: &str = "\
 Every option can be set by a variable, HOT_RESTARTER_ and its name in capitals:
 HOT_RESTARTER_TERM_WAIT=25. The command line wins.
 
-$(RESTART_EPOCH) in an argument of PROGRAM becomes the number of the epoch, which
-PROGRAM also finds in the variable RESTART_EPOCH.
+$(RESTART_EPOCH) in an argument of PROGRAM or COMMAND becomes the number of the epoch,
+which both also find in the variable RESTART_EPOCH. COMMAND is one string, split like a
+shell's words and run without a shell.
 
 Signals: TERM, INT stop cleanly; HUP hot restarts; USR1 reopens logs.
 Exit codes: 0 clean; 1 something had to be killed; 2 bad usage; N or 128 + signal, an epoch's
@@ -110,13 +176,18 @@ not exist; 130 Ctrl-C ended it.";
 
 /// The definition of the command line, which man page and completions are made from.
 pub fn command() -> Command {
-    let flags = FLAGS.map(|Flag { name, value, help }| {
-        Arg::new(*name)
-            .long(*name)
-            .value_name(*value)
-            .help(*help)
-            .allow_negative_numbers(true)
-            .value_parser(value_parser!(OsString))
+    let flags = FLAGS.map(|Flag { name, kind, help }| {
+        let flag = Arg::new(*name).long(*name).help(*help).value_parser(value_parser!(OsString));
+        match kind {
+            Kind::Value(value) => flag.value_name(*value).allow_negative_numbers(true),
+            Kind::List(value) => flag.value_name(*value).action(ArgAction::Append),
+            Kind::Switch => flag
+                .value_name("BOOL")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .hide_possible_values(true),
+        }
     });
     Command::new("hot-restarter")
         .version(env!("CARGO_PKG_VERSION"))
@@ -147,20 +218,70 @@ pub fn parse(
     };
     let (variables, warnings) = variables(environment);
     let settings = Settings { matches: &matches, variables };
-    let policy = Policy {
-        term_wait: settings.read(&TERM_WAIT, seconds)?.unwrap_or(Duration::from_secs(30)),
-        stop_signal: settings.read(&STOP_SIGNAL, stop_signal)?.unwrap_or(Signal::TERM),
-        readiness: settings.read(&READY, readiness)?.unwrap_or(Readiness::Auto),
-        ready_timeout: settings.read(&READY_TIMEOUT, seconds)?.unwrap_or(Duration::from_secs(120)),
-        min_restart_interval: settings.read(&MIN_RESTART_INTERVAL, seconds)?.unwrap_or_default(),
-        max_epochs: settings.read(&MAX_EPOCHS, max_epochs)?.unwrap_or(3),
+    let (readiness, probe, url) = match settings.read(&READY, values::probe)?.unwrap_or(Probe::Auto)
+    {
+        Probe::Auto => (Readiness::Auto, None, None),
+        Probe::None => (Readiness::None, None, None),
+        Probe::Command(words) => (Readiness::Command, Some(words), None),
+        Probe::Http(url) => (Readiness::Http, None, Some(url)),
     };
-    let log_format = settings.read(&LOG_FORMAT, log_format)?.unwrap_or(Format::Text);
-    let log_level = settings.read(&LOG_LEVEL, log_level)?.unwrap_or(Level::Info);
+    let admin = settings.read(&ENVOY_ADMIN, str::parse)?;
+    let check = settings.read(&CHECK, values::command_words)?;
+    let check_timeout =
+        settings.read(&CHECK_TIMEOUT, values::seconds)?.unwrap_or(Duration::from_secs(30));
+    let policy = Policy {
+        term_wait: settings.read(&TERM_WAIT, values::seconds)?.unwrap_or(Duration::from_secs(30)),
+        stop_signal: settings.read(&STOP_SIGNAL, values::stop_signal)?.unwrap_or(Signal::TERM),
+        readiness: if readiness == Readiness::Auto && admin.is_some() {
+            Readiness::Admin
+        } else {
+            readiness
+        },
+        admin: admin.is_some(),
+        ready_timeout: settings
+            .read(&READY_TIMEOUT, values::seconds)?
+            .unwrap_or(Duration::from_secs(120)),
+        check_timeout: check.is_some().then_some(check_timeout),
+        rollback: settings.read(&ROLLBACK, values::switch)?.unwrap_or(false),
+        min_restart_interval: settings
+            .read(&MIN_RESTART_INTERVAL, values::seconds)?
+            .unwrap_or_default(),
+        max_epochs: settings.read(&MAX_EPOCHS, values::max_epochs)?.unwrap_or(3),
+    };
+    ensure!(
+        !policy.rollback || policy.readiness != Readiness::None,
+        "--rollback has to know when an epoch is ready, and with --ready none each is at once"
+    );
+    let least = if policy.readiness == Readiness::Auto { SETTLING } else { Duration::ZERO };
+    ensure!(
+        !policy.rollback || policy.ready_timeout > least,
+        "--rollback leaves a new epoch no time: it needs a --ready-timeout of more than {} s",
+        least.as_secs()
+    );
+    ensure!(
+        policy.check_timeout.is_none_or(|timeout| !timeout.is_zero()),
+        "--check leaves no time for the check: it needs a --check-timeout of more than 0 s"
+    );
+    let watch = settings.list(&WATCH)?;
+    let watch_jitter = settings.read(&WATCH_JITTER, values::seconds)?.unwrap_or_default();
+    let log_format = settings.read(&LOG_FORMAT, values::log_format)?.unwrap_or(Format::Text);
+    let log_level = settings.read(&LOG_LEVEL, values::log_level)?.unwrap_or(Level::Info);
     let words: Vec<OsString> =
         matches.get_many(PROGRAM).map(|words| words.cloned().collect()).unwrap_or_default();
     ensure!(words.first().is_some_and(|program| !program.is_empty()), "PROGRAM is empty");
-    Ok(Invocation::Run(Config { words, policy, log_format, log_level, warnings }))
+    Ok(Invocation::Run(Box::new(Config {
+        words,
+        policy,
+        check,
+        probe,
+        url,
+        admin,
+        watch,
+        watch_jitter,
+        log_format,
+        log_level,
+        warnings,
+    })))
 }
 
 /// clap's own sentence, without its decoration.
@@ -231,65 +352,29 @@ impl Settings<'_> {
         let text = value.to_str().context("it is not UTF-8").with_context(bad)?;
         parse(text).with_context(bad).map(Some)
     }
-}
 
-/// Seconds, with a fraction of up to nine digits. By hand, since the conversion of floating-point
-/// numbers would be a thirtieth of the binary.
-fn seconds(text: &str) -> Result<Duration> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    ensure!(digits(whole) && digits(fraction), "not a number of seconds, as 30 or 0.5 is");
-    ensure!(fraction.len() <= 9, "finer than a nanosecond");
-    // What is too long for a number is too long for us.
-    let seconds = whole.parse().unwrap_or(u64::MAX);
-    let nanos = format!("{fraction:0<9}").parse().expect("nine digits");
-    let time = Duration::new(seconds, nanos);
-    ensure!(time <= LONGEST, "more than a week ({} s)", LONGEST.as_secs());
-    Ok(time)
-}
-
-fn stop_signal(text: &str) -> Result<Signal> {
-    let signal: Signal = text.parse()?;
-    ensure!(signal.meaning() != Meaning::Uncatchable, "{signal} cannot be caught by the target");
-    Ok(signal)
-}
-
-fn readiness(text: &str) -> Result<Readiness> {
-    match text {
-        "auto" => Ok(Readiness::Auto),
-        "none" => Ok(Readiness::None),
-        later if later.starts_with("exec:") || later.starts_with("http:") => {
-            bail!("exec: and http: probes are not in this version yet; auto and none are")
-        }
-        _ => bail!("neither auto nor none"),
+    /// The paths of an option that may be repeated.
+    fn list(&self, flag: &Flag) -> Result<Vec<PathBuf>> {
+        let given = self.matches.get_many::<OsString>(flag.name);
+        let paths: Vec<PathBuf> = match (given, self.variables.get(flag.name)) {
+            (Some(given), _) => given.map(PathBuf::from).collect(),
+            (None, Some(variable)) => std::env::split_paths(variable).collect(),
+            (None, None) => Vec::new(),
+        };
+        ensure!(
+            paths.iter().all(|path| !path.as_os_str().is_empty()),
+            "an empty path for --{} or {PREFIX}{}",
+            flag.name,
+            variable_name(flag)
+        );
+        Ok(paths)
     }
-}
-
-fn max_epochs(text: &str) -> Result<usize> {
-    match text {
-        "2" => Ok(2),
-        "3" => Ok(3),
-        _ => bail!("neither 2 nor 3, and Envoy allows no more"),
-    }
-}
-
-fn log_format(text: &str) -> Result<Format> {
-    match text {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        _ => bail!("neither text nor json"),
-    }
-}
-
-fn log_level(text: &str) -> Result<Level> {
-    [Level::Error, Level::Warn, Level::Info, Level::Debug]
-        .into_iter()
-        .find(|level| level.as_str() == text)
-        .context("none of error, warn, info and debug")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Invocation> {
@@ -301,7 +386,7 @@ mod tests {
 
     fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Config {
         match parsed(arguments, variables).expect("it is good usage") {
-            Invocation::Run(config) => config,
+            Invocation::Run(config) => *config,
             Invocation::Print(text) => panic!("it printed {text}"),
         }
     }
@@ -361,6 +446,57 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_split_like_a_shells_words() {
+        let options = ["--check", r#"a 'b  c' d\ e "$(RESTART_EPOCH)" """#, "--ready", "exec:f g"];
+        let config = config(&[&options[..], &["x"]].concat(), &[]);
+        assert_eq!(config.check.expect("a check"), ["a", "b  c", "d e", "$(RESTART_EPOCH)", ""]);
+        assert_eq!(config.probe.expect("a probe"), ["f", "g"]);
+        assert_eq!(config.policy.readiness, Readiness::Command);
+        assert_eq!(config.policy.check_timeout, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn without_a_check_there_is_nothing_to_time() {
+        assert_eq!(config(&["--check-timeout", "0", "x"], &[]).policy.check_timeout, None);
+    }
+
+    #[test]
+    fn a_switch_is_on_by_its_name_alone() {
+        let rollback = |arguments: &[&str], value: &str| {
+            config(arguments, &[("HOT_RESTARTER_ROLLBACK", value)]).policy.rollback
+        };
+        assert!(rollback(&["--rollback", "x"], "0"));
+        assert!(rollback(&["--rollback=1", "x"], "0"));
+        assert!(!rollback(&["--rollback=0", "x"], "1"));
+        assert!(!rollback(&["x"], "false"));
+        assert!(!rollback(&["x"], ""));
+        // What follows is the program, and no value.
+        assert_eq!(config(&["--rollback", "true"], &[]).words, ["true"]);
+    }
+
+    #[test]
+    fn paths_come_from_either() {
+        let variables = [("HOT_RESTARTER_WATCH", "/a:b")];
+        assert_eq!(config(&["x"], &variables).watch, [Path::new("/a"), Path::new("b")]);
+        let repeated = ["--watch", "/c:d", "--watch=e", "x"];
+        assert_eq!(config(&repeated, &variables).watch, [Path::new("/c:d"), Path::new("e")]);
+    }
+
+    #[test]
+    fn an_admin_decides_unless_another_probe_is_named() {
+        let admin = ["--envoy-admin", "localhost:9901"];
+        for (ready, expected) in [
+            ("auto", Readiness::Admin),
+            ("none", Readiness::None),
+            ("exec:true", Readiness::Command),
+            ("http://localhost/", Readiness::Http),
+        ] {
+            let policy = config(&[&admin[..], &["--ready", ready, "x"]].concat(), &[]).policy;
+            assert_eq!((policy.readiness, policy.admin), (expected, true));
+        }
+    }
+
+    #[test]
     fn refusals_name_what_is_at_fault() {
         let cases = [
             (vec![], "no program to run"),
@@ -378,8 +514,21 @@ mod tests {
             (vec!["--term-wait", "99999999999999999999", "x"], "--term-wait: more than a week"),
             (vec!["--stop-signal", "KILL", "x"], "SIGKILL cannot be caught"),
             (vec!["--stop-signal", "SIGFOO", "x"], "no such signal"),
-            (vec!["--ready", "exec:true", "x"], "not in this version yet"),
-            (vec!["--ready", "maybe", "x"], "neither auto nor none"),
+            (vec!["--ready", "maybe", "x"], "--ready: none of auto, none, exec:"),
+            (vec!["--ready", "exec:", "x"], "--ready: no program in it"),
+            (vec!["--ready", "http://envoy/", "x"], "--ready: \"envoy\" is neither an IP"),
+            (vec!["--envoy-admin", "9901", "x"], "--envoy-admin: neither HOST:PORT"),
+            (vec!["--check", "a 'b", "x"], "--check: missing closing quote"),
+            (vec!["--check", "''", "x"], "--check: no program in it"),
+            (vec!["--check", "a", "--check-timeout", "0.0", "x"], "a --check-timeout of more"),
+            (vec!["--rollback=maybe", "x"], "--rollback: none of 1, true, 0"),
+            (vec!["--rollback", "--ready-timeout", "1.0", "x"], "a --ready-timeout of more"),
+            (
+                vec!["--rollback", "--ready", "exec:a", "--ready-timeout", "0", "x"],
+                "a --ready-timeout of more than 0 s",
+            ),
+            (vec!["--rollback", "--ready", "none", "x"], "with --ready none each is at once"),
+            (vec!["--watch", "", "x"], "an empty path for --watch"),
             (vec!["--max-epochs", "4", "x"], "neither 2 nor 3"),
             (vec!["--log-level", "loud", "x"], "none of error, warn"),
         ];

@@ -1,0 +1,314 @@
+//! What the core says is done.
+
+use std::io;
+
+use super::{Driver, Question};
+use crate::envoy::{self, admin};
+use crate::http::{Exchange, Method, Wanted};
+use crate::log::Record;
+use crate::memory;
+use crate::procfs::{self, Procfs};
+use crate::program::Output;
+use crate::signal::Signal;
+use crate::supervisor::{
+    Action, Event, Failure, Level, Mended, Notice, Orphan, Peer, Pid, Reach, ReadyBy, StartFailure,
+    Task, View, What,
+};
+use crate::sys::{self, PidFd};
+
+/// How many processes are held at once, by a descriptor each.
+const HELD_AT_ONCE: usize = 256;
+/// Of how many epochs it is remembered that they have announced themselves: more than live.
+const REMEMBERED: usize = 8;
+/// How many of those that would not die are named.
+const NAMED_SURVIVORS: usize = 16;
+
+impl Driver {
+    /// Performs an action; its answer, where it has one.
+    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Start { epoch } => return Some(self.start(epoch)),
+            Action::Look { epoch, leader } => {
+                let view = self.look(leader, epoch);
+                return Some(Event::Seen { epoch, view });
+            }
+            Action::Run { task } => return Some(self.run(task)),
+            Action::Ask { epoch, peer } => self.ask(epoch, peer),
+            Action::KillEpoch { leader } => self.kill_epoch(leader),
+            Action::Mend { failed, group, epoch, leader } => {
+                let failed = envoy::Epoch { number: failed, leader: group };
+                let survivor = envoy::Epoch { number: epoch, leader };
+                return Some(Event::Mended(self.mend(failed, survivor)));
+            }
+            Action::SignalGroup { group, signal } => {
+                let sent = sys::signal_group(group, signal);
+                self.complain("process group", group, signal, sent);
+            }
+            Action::SignalChild { pid, signal } => {
+                let sent = sys::signal_child(pid, signal);
+                self.complain("process", pid, signal, sent);
+            }
+            Action::SignalCatchers { epoch, leader, signal } => {
+                let reach = self.signal_catchers(leader, signal);
+                return Some(Event::Reached { epoch, signal, reach });
+            }
+            Action::ListOrphans => return Some(Event::Orphans(self.list_orphans())),
+            Action::Reap { pid } => {
+                if let Err(error) = sys::reap(pid) {
+                    let message = format_args!("cannot reap {pid}: {error}");
+                    self.log.say(Level::Error, "wait", &message);
+                }
+            }
+            Action::Foreground { group } => self.terminal.give(group),
+            Action::Suspend { group } => {
+                // The SIGCONT that resumes us is forwarded like any other.
+                if !self.terminal.suspend(group) {
+                    let resumed = sys::signal_group(group, Signal::CONT);
+                    self.complain("process group", group, Signal::CONT, resumed);
+                    let message = "resumed, since nobody at this terminal could do it";
+                    self.log.say(Level::Warn, "resumed", &message);
+                }
+            }
+            Action::RecordMemory => self.oom_kills = memory::oom_kills(),
+            Action::Log(notice) => {
+                self.log.notice(&notice);
+                self.say_why_not(&notice);
+            }
+            Action::NameSurvivors => self.name_survivors(),
+            Action::Exit(exit) => self.exit = Some(exit),
+        }
+        None
+    }
+
+    fn start(&mut self, epoch: u32) -> Event {
+        let terminal = self.terminal.to_lend(self.supervisor.leaders().map(|(_, group)| group));
+        match self.launcher.start(&self.programs.target, epoch, terminal) {
+            Ok(pid) => {
+                // The number may have been another's.
+                self.seen.announced.retain(|leader| *leader != pid);
+                self.seen.initialising = None;
+                self.refusal = None;
+                if terminal.is_some() {
+                    self.terminal.lent(pid);
+                }
+                Event::Started { epoch, pid, foreground: terminal.is_some() }
+            }
+            Err(failure) => {
+                // A child that could not execute may have taken the foreground with it.
+                let newest = self.supervisor.leaders().last().map(|(_, group)| group);
+                self.terminal.give(newest);
+                Event::NotStarted { epoch, failure }
+            }
+        }
+    }
+
+    fn look(&mut self, leader: Pid, epoch: u32) -> View {
+        let target = self.programs.target.words();
+        let sight = envoy::look(Procfs::ours().as_ref(), leader, epoch, target);
+        let announced = &mut self.seen.announced;
+        if sight.view == View::Ready && !announced.contains(&leader) {
+            announced.push(leader);
+            // The newest ones live.
+            let old = announced.len().saturating_sub(REMEMBERED);
+            announced.drain(..old);
+        }
+        if sight.raised {
+            self.seen.initialising = Some(leader);
+        }
+        sight.view
+    }
+
+    /// Looks beside a question, so that an epoch that dies before it is found ready has been seen.
+    fn look_beside(&mut self, epoch: u32) {
+        let leader = self.supervisor.leaders().find(|(number, _)| *number == epoch);
+        if let Some((_, leader)) = leader {
+            self.look(leader, epoch);
+        }
+    }
+
+    /// Says why an epoch has not been found ready, after what has been said about that.
+    fn say_why_not(&mut self, notice: &Notice) {
+        let late = matches!(
+            &notice.what,
+            What::NotReady { .. }
+                | What::Ready { by: ReadyBy::Takeover, .. }
+                | What::RestartFailed { failure: Failure::Late { .. }, .. }
+        );
+        if let Some(why) = self.refusal.take_if(|_| late) {
+            let message = &format_args!("last, {why}");
+            let (level, event, pid) = (Level::Warn, "probed", None);
+            self.log.write(&Record { level, event, epoch: notice.epoch, pid, message });
+        }
+    }
+
+    fn run(&mut self, task: Task) -> Event {
+        let (program, epoch, leader, output) = match task {
+            Task::Check { epoch } => (&self.programs.check, epoch, None, Output::Log),
+            // It says the same again and again.
+            Task::Probe { epoch, leader } => {
+                let output =
+                    if self.log.tells(Level::Debug) { Output::Log } else { Output::Nowhere };
+                (&self.programs.probe, epoch, Some(leader), output)
+            }
+        };
+        let program = program.as_ref().expect("the core runs what it was told of");
+        match self.launcher.run(program, epoch, leader, output) {
+            Ok(pid) => {
+                if leader.is_some() {
+                    self.probe = Some(pid);
+                    self.look_beside(epoch);
+                }
+                Event::Running { task, pid }
+            }
+            Err(StartFailure { why, .. }) => Event::NotRunning { task, why },
+        }
+    }
+
+    fn ask(&mut self, epoch: u32, peer: Peer) {
+        self.questions.retain(|question| question.peer != peer);
+        self.look_beside(epoch);
+        let now = sys::monotonic();
+        let exchange = match peer {
+            Peer::Probe => {
+                let url = self.url.as_ref().expect("the core asks whom it was told of");
+                Exchange::begin(now, &url.address, Method::Get, &url.path, Wanted::Status)
+            }
+            Peer::Admin => {
+                let admin = self.admin.as_ref().expect("the core asks whom it was told of");
+                Exchange::begin(now, admin, Method::Get, admin::SERVER_INFO, Wanted::Body)
+            }
+        };
+        self.questions.push(Question { epoch, peer, exchange });
+    }
+
+    /// Kills every process of an epoch whose leader lives: by that it can be told who they are.
+    ///
+    /// They are stopped first, so that nobody starts another one when a child of its dies. What is
+    /// in other groups than the leader's then goes children first: an Envoy has the kernel send it
+    /// SIGTERM when its parent dies, and while it initialises it passes that on to the epoch in
+    /// service. All of them are held before one is killed, since what descends from it is handed to
+    /// us then, and is told from no other orphan. The leader's group goes at one stroke.
+    fn kill_epoch(&mut self, leader: Pid) {
+        let procfs = Procfs::ours();
+        // An error means the same as that of SIGKILL, which is told.
+        let _ = sys::signal_group(leader, Signal::STOP);
+        let members = || procfs.iter().flat_map(|procfs| procfs.members(leader, usize::MAX));
+        let elsewhere = |pid: &Pid| procfs::process_group(*pid) != Some(leader);
+        let strayed: Vec<Pid> = members().filter(elsewhere).collect();
+        for strayed in strayed.rchunks(HELD_AT_ONCE) {
+            let open = |pid: &Pid| Some((*pid, PidFd::open(*pid).ok()?));
+            let mut held: Vec<(Pid, PidFd)> = strayed.iter().filter_map(open).collect();
+            // Held, and still members: nobody else has their numbers.
+            let members: Vec<Pid> = members().collect();
+            held.retain(|(pid, _)| members.contains(pid));
+            for (_, held) in &held {
+                let _ = held.signal(Signal::STOP);
+            }
+            for (pid, held) in held.iter().rev() {
+                let sent = held.signal(Signal::KILL);
+                self.complain("process", *pid, Signal::KILL, sent);
+            }
+        }
+        let sent = sys::signal_group(leader, Signal::KILL);
+        self.complain("process group", leader, Signal::KILL, sent);
+    }
+
+    fn mend(&self, failed: envoy::Epoch, survivor: envoy::Epoch) -> Mended {
+        let leaders = self.supervisor.leaders().map(|(_, leader)| leader);
+        let older: Vec<Pid> = leaders.filter(|leader| *leader != survivor.leader).collect();
+        let target = self.programs.target.words();
+        let mended = envoy::mend(Procfs::ours().as_ref(), failed, survivor, &older, target);
+        // One that was initialising and left the flag down has lowered it itself, unless the epoch
+        // in service has come to initialise only then.
+        let announced = |leader| self.seen.announced.contains(&leader);
+        let initialised =
+            self.seen.initialising == Some(failed.leader) && announced(survivor.leader);
+        if mended == Mended::Clean && (initialised || announced(failed.leader)) {
+            return Mended::Served;
+        }
+        mended
+    }
+
+    fn signal_catchers(&mut self, leader: Pid, signal: Signal) -> Reach {
+        let Some(procfs) = Procfs::ours() else {
+            return Reach::Unknown;
+        };
+        let mut sent = 0;
+        let mut unknown = false;
+        for pid in procfs.members(leader, usize::MAX) {
+            // Held before its status is read: its number may pass to a stranger, it may not.
+            let Ok(held) = PidFd::open(pid) else {
+                continue;
+            };
+            match procfs.catches(pid, signal) {
+                Ok(true) => match held.signal(signal) {
+                    Ok(()) => sent += 1,
+                    Err(error) => self.complain("process", pid, signal, Err(error)),
+                },
+                Ok(false) => {}
+                // A leader that we have not reaped exists, so it is hidden rather than gone.
+                Err(_) => unknown |= pid == leader,
+            }
+        }
+        match sent {
+            0 if unknown => Reach::Unknown,
+            0 => Reach::Nobody,
+            sent => Reach::Sent(sent),
+        }
+    }
+
+    /// Says why a signal could not be sent. That its receiver is gone needs no words.
+    fn complain(&mut self, what: &str, pid: Pid, signal: Signal, sent: io::Result<()>) {
+        let Err(error) = sent else { return };
+        if error.raw_os_error() == Some(libc::ESRCH) {
+            return;
+        }
+        let hint = match error.raw_os_error() {
+            Some(libc::EPERM) => "; it runs as another user and we lack CAP_KILL",
+            _ => "",
+        };
+        let message = &format_args!("cannot send {signal} to {what} {pid}: {error}{hint}");
+        self.log.write(&Record {
+            level: Level::Warn,
+            event: "not-signalled",
+            epoch: None,
+            pid: Some(pid),
+            message,
+        });
+    }
+
+    fn list_orphans(&mut self) -> Vec<Orphan> {
+        let Some(procfs) = Procfs::ours() else {
+            return Vec::new();
+        };
+        let children = procfs.own_children().into_iter();
+        children
+            .filter(|pid| !self.supervisor.is_known(*pid))
+            .filter_map(|pid| Some(Orphan { pid, group: procfs::process_group(pid)? }))
+            .collect()
+    }
+
+    fn name_survivors(&mut self) {
+        let procfs = Procfs::ours();
+        let children = match &procfs {
+            Some(procfs) => procfs.own_children(),
+            None => self.supervisor.leaders().map(|(_, leader)| leader).collect(),
+        };
+        for pid in children.iter().copied().take(NAMED_SURVIVORS) {
+            let known = procfs.as_ref().and_then(|procfs| procfs.name_and_state(pid));
+            let (name, state) = known.unwrap_or_else(|| ("?".to_owned(), '?'));
+            let message = &format_args!("{name} (state {state}) would not die of SIGKILL");
+            self.log.write(&Record {
+                level: Level::Error,
+                event: "survivor",
+                epoch: None,
+                pid: Some(pid),
+                message,
+            });
+        }
+        if children.len() > NAMED_SURVIVORS {
+            let more = children.len() - NAMED_SURVIVORS;
+            self.log.say(Level::Error, "survivor", &format_args!("and {more} more"));
+        }
+    }
+}
