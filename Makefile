@@ -7,7 +7,7 @@ BINARY := target/$(TARGET)/release/hot-restarter
 # The toolchain's own linker, so that another machine's binary needs no cross compiler.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER := rust-lld
 
-.PHONY: help build arm envoy images demo test bench lint clean
+.PHONY: help build arm envoy images demo test bench fuzz lint clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
@@ -36,14 +36,23 @@ demo: build ## Show three hot restarts of a real Envoy under load.
 	python3 docker/demo --binary $(BINARY)
 
 test: build arm envoy ## Run every test.
+	cd fuzz && cargo test --locked --no-default-features
 	cargo test --locked --target $(TARGET) --workspace
 
 bench: build ## Measure; prints a table.
 	cargo bench --locked --target $(TARGET) --bench bench
 
+# The corpora run on any toolchain; finding new inputs needs a nightly one and cargo-fuzz.
+fuzz: ## Fuzz every parser, FUZZ_SECONDS (60) each.
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(FUZZ_SECONDS),60) || exit 1; \
+	done
+
 lint: targets ## Formatting, clippy, scripts.
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	cd fuzz && cargo fmt -- --check
+	cd fuzz && cargo clippy --locked --no-default-features --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck docker/start_envoy.sh .ci/run; \
 	else echo 'shellcheck is not installed, so the scripts are not checked'; fi
 
