@@ -16,6 +16,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("input::bad_usage", Needs::Nothing, bad_usage),
         trial("input::bad_variables", Needs::Nothing, bad_variables),
+        trial("input::switches", Needs::Nothing, switches),
+        trial("input::programs_beside", Needs::Nothing, programs_beside),
         trial("input::variables_that_are_not_ours", Needs::Nothing, variables_that_are_not_ours),
         trial("input::not_utf_8", Needs::Nothing, not_utf_8),
         trial("input::help_and_version", Needs::Nothing, help_and_version),
@@ -34,16 +36,27 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Runs it, and checks that it has refused with 2 and one line that holds this, and that no
 /// target has begun.
-fn assert_bad_usage(options: &[&str], variable: Option<(&str, &str)>, expected: &str) {
+fn assert_bad_usage(options: &[&str], variables: &[(&str, &str)], expected: &str) {
     let scene = Scene::new();
+    assert_refuses(&scene, 2, options, variables, expected);
+}
+
+/// The same with another exit code.
+fn assert_refuses(
+    scene: &Scene,
+    refusal: i32,
+    options: &[&str],
+    variables: &[(&str, &str)],
+    expected: &str,
+) {
     let setup = scene.restarter(options, &[] as &[&str]).with(|command| {
-        command.envs(variable);
+        command.envs(variables.iter().copied());
     });
     let (code, log) = setup.finish();
-    assert_eq!(code, 2, "{options:?} {variable:?}: {log}");
-    assert_eq!(log.lines().count(), 1, "{options:?} {variable:?}: {log}");
+    assert_eq!(code, refusal, "{options:?} {variables:?}: {log}");
+    assert_eq!(log.lines().count(), 1, "{options:?} {variables:?}: {log}");
     assert!(log.starts_with("hot-restarter: "), "{log}");
-    assert!(holds(&log, expected), "{expected:?} for {options:?} {variable:?}: {log}");
+    assert!(holds(&log, expected), "{expected:?} for {options:?} {variables:?}: {log}");
     scene.assert_empty();
 }
 
@@ -74,11 +87,47 @@ fn bad_usage() {
         (&["--max-epochs", "1", "true"], "--max-epochs"),
         (&["--max-epochs", "4", "true"], "--max-epochs"),
         (&["--ready", "maybe", "true"], "maybe…--ready"),
+        (&["--ready", "", "true"], "--ready"),
+        (&["--ready", "ftp://localhost/", "true"], "ftp:…--ready"),
+        (&["--ready", "exec:", "true"], "exec:…--ready: no program"),
+        (&["--ready", "exec:''", "true"], "--ready: no program"),
+        (&["--ready", "exec:test \"x", "true"], "--ready: missing closing quote"),
+        (&["--ready", "http://", "true"], "--ready"),
+        (&["--ready", "http:localhost", "true"], "http:localhost…--ready…http://"),
+        (&["--ready", "http://localhost:0/", "true"], "--ready…port"),
+        (&["--ready", "http://localhost:65536/", "true"], "--ready…port"),
+        (&["--ready", "http://envoy.example/", "true"], "--ready…not looked up"),
+        (&["--ready", "http://me:word@localhost/", "true"], "--ready…password"),
+        (&["--ready", "http://localhost/a b", "true"], "--ready…%-escaped"),
+        (&["--ready", "https://localhost/", "true"], "--ready…TLS…exec:"),
+        (&["--envoy-admin", "", "true"], "--envoy-admin"),
+        (&["--envoy-admin", "9901", "true"], "9901…--envoy-admin…HOST:PORT"),
+        (&["--envoy-admin", "localhost:0", "true"], "--envoy-admin…port"),
+        (&["--envoy-admin", "envoy.example:9901", "true"], "--envoy-admin…not looked up"),
+        (&["--envoy-admin", "::1:9901", "true"], "--envoy-admin…brackets"),
+        (&["--envoy-admin", "unix:admin.sock", "true"], "--envoy-admin…slash"),
+        (&["--check", "", "true"], "--check: no program"),
+        (&["--check", "  ", "true"], "--check: no program"),
+        (&["--check", "'' x", "true"], "--check: no program"),
+        (&["--check", "sh -c 'exit", "true"], "--check: missing closing quote"),
+        (&["--check", "true", "--check", "true", "true"], "--check"),
+        (&["--check-timeout", "soon", "true"], "soon…--check-timeout"),
+        (&["--check-timeout=-1", "true"], "-1…--check-timeout"),
+        (&["--check-timeout", "604801", "true"], "--check-timeout…week"),
+        (&["--check-timeout", "0", "--check", "true", "true"], "--check-timeout"),
+        (&["--watch", "", "true"], "--watch"),
+        (&["--watch", "/a", "--watch", "", "true"], "--watch"),
+        (&["--watch-jitter", "x", "true"], "x…--watch-jitter"),
+        (&["--rollback=maybe", "true"], "maybe…--rollback"),
+        (&["--rollback=2", "true"], "2…--rollback"),
+        (&["--rollback=", "true"], "--rollback"),
+        (&["--rollback", "--ready-timeout", "1", "true"], "--rollback…--ready-timeout"),
+        (&["--rollback", "--ready-timeout", "0", "true"], "--rollback…--ready-timeout"),
         (&["--log-level", "loud", "true"], "loud…--log-level"),
         (&["--log-format", "xml", "true"], "xml…--log-format"),
     ];
     for (options, expected) in cases {
-        assert_bad_usage(options, None, expected);
+        assert_bad_usage(options, &[], expected);
     }
 }
 
@@ -90,12 +139,77 @@ fn bad_variables() {
         ("HOT_RESTARTER_STOP_SIGNAL", "KILL"),
         ("HOT_RESTARTER_MAX_EPOCHS", "1"),
         ("HOT_RESTARTER_READY", "maybe"),
+        ("HOT_RESTARTER_READY", "exec:"),
+        ("HOT_RESTARTER_READY", "http://envoy.example/"),
+        ("HOT_RESTARTER_ENVOY_ADMIN", "envoy.example:9901"),
+        ("HOT_RESTARTER_CHECK", "envoy '--mode"),
+        ("HOT_RESTARTER_CHECK_TIMEOUT", "soon"),
+        ("HOT_RESTARTER_ROLLBACK", "2"),
+        ("HOT_RESTARTER_ROLLBACK", "maybe"),
+        ("HOT_RESTARTER_WATCH_JITTER", "x"),
         ("HOT_RESTARTER_LOG_LEVEL", "loud"),
         ("HOT_RESTARTER_LOG_FORMAT", "xml"),
     ];
     for (name, value) in cases {
-        assert_bad_usage(&["true"], Some((name, value)), &format!("{value}…{name}"));
+        assert_bad_usage(&["true"], &[(name, value)], &format!("{value}…{name}"));
     }
+    for paths in [":", "/a:", ":/a", "/a::/b"] {
+        let variable = ("HOT_RESTARTER_WATCH", paths);
+        assert_bad_usage(&["true"], &[variable], "an empty path…HOT_RESTARTER_WATCH");
+    }
+    let both = [("HOT_RESTARTER_ROLLBACK", "1"), ("HOT_RESTARTER_READY_TIMEOUT", "1")];
+    assert_bad_usage(&["true"], &both, "--rollback…--ready-timeout");
+}
+
+/// A switch alone is on, and its value wins over a variable's. Whether it is on shows where it
+/// cannot work.
+fn switches() {
+    let timeout = ["--ready-timeout", "1"];
+    for variable in ["", "0", "false", "1", "true"] {
+        for option in [&[][..], &["--rollback"], &["--rollback=1"], &["--rollback=0"]] {
+            let on = match option {
+                [] => ["1", "true"].contains(&variable),
+                option => option != ["--rollback=0"],
+            };
+            let scene = Scene::new();
+            let setup = scene.restarter(&[option, &timeout].concat(), &["true"]);
+            let setup = setup.with(|command| {
+                command.env("HOT_RESTARTER_ROLLBACK", variable);
+            });
+            let (code, log) = setup.finish();
+            assert_eq!(code, if on { 2 } else { 0 }, "{variable:?} {option:?}: {log}");
+        }
+    }
+}
+
+/// What could never run is found out at the start, and nothing is started.
+fn programs_beside() {
+    let scene = Scene::new();
+    let plain = scene.place("plain");
+    std::fs::write(&plain, "#!/bin/sh\n").expect("a file in our folder");
+    let missing = scene.place("missing");
+    let cases = [
+        (missing.as_str(), 127, "missing does not exist"),
+        ("no-such-program", 127, "no-such-program does not exist in PATH"),
+        (&plain, 126, "plain is not executable"),
+        ("/", 126, "/ is a directory"),
+    ];
+    for (program, code, sentence) in cases {
+        let target = scene.probe("say=begun");
+        let target: Vec<&str> = target.iter().map(String::as_str).collect();
+        let command = format!("{program} --mode validate");
+        let probe = format!("exec:{command}");
+        for (option, variable, value, name) in [
+            ("--check", "HOT_RESTARTER_CHECK", &command, "--check: "),
+            ("--ready", "HOT_RESTARTER_READY", &probe, "--ready exec: "),
+        ] {
+            let expected = format!("{name}…{sentence}");
+            let words = [&[option, value][..], &target].concat();
+            assert_refuses(&scene, code, &words, &[], &expected);
+            assert_refuses(&scene, code, &target, &[(variable, value)], &expected);
+        }
+    }
+    assert!(scene.journal().entries().is_empty(), "no target has begun");
 }
 
 /// A misspelt variable is warned about; those that Kubernetes sets for a Service are not.

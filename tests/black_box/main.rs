@@ -12,6 +12,7 @@ mod needs;
 mod pid1;
 mod process;
 mod terminal;
+mod watch;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -19,6 +20,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = [
         process::trials(),
+        watch::trials(),
         input::trials(),
         log::trials(),
         terminal::trials(),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Once, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
-use support::namespace;
+use support::{namespace, server};
 
 /// What the machine must have for a trial to mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Needs {
     Root,
     /// A Docker engine that answers.
     Docker,
+    /// A loopback of version 6.
+    Ipv6,
 }
 
 impl Needs {
@@ -34,6 +36,7 @@ impl Needs {
             Self::UserNamespace => "user-namespace",
             Self::Root => "root",
             Self::Docker => "docker",
+            Self::Ipv6 => "ipv6",
         }
     }
 
@@ -46,6 +49,7 @@ impl Needs {
             Self::UserNamespace => namespace::rootless_possible(),
             Self::Root => namespace::privileged(),
             Self::Docker => *DOCKER.get_or_init(|| succeeds(Command::new("docker").arg("version"))),
+            Self::Ipv6 => server::has_ipv6(),
         }
     }
 }

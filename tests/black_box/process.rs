@@ -1,9 +1,12 @@
 //! The restarter as a process like any other, over probes.
 
+mod check;
 mod exits;
 mod forwarding;
 mod inheritance;
+mod readiness;
 mod restarts;
+mod rollback;
 mod stop;
 
 use libtest_mimic::Trial;
@@ -17,6 +20,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         forwarding::trials(),
         stop::trials(),
         exits::trials(),
+        check::trials(),
+        readiness::trials(),
+        rollback::trials(),
     ]
     .into_iter()
     .flatten()

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("terminal::ours_again_at_the_end", Needs::Nothing, ours_again_at_the_end),
         trial("terminal::target_that_cannot_start", Needs::Nothing, target_that_cannot_start),
         trial("terminal::failed_restart_gives_it_back", Needs::Nothing, failed_restart),
+        trial("terminal::programs_beside_leave_it", Needs::Nothing, programs_beside),
         trial("terminal::refused_restart_keeps_it", Needs::Nothing, refused_restart),
         trial("terminal::ctrl_c", Needs::Nothing, ctrl_c),
         trial("terminal::ctrl_c_with_two_epochs", Needs::Nothing, ctrl_c_with_two_epochs),
@@ -101,15 +102,47 @@ fn target_that_cannot_start() {
 }
 
 fn failed_restart() {
+    let rollback = ["--rollback", "--ready-timeout", "2"];
+    let cases = [
+        (&[][..], "exit=0"),
+        (&rollback, "exit=1"),
+        (&rollback, "die=SEGV"),
+        (&rollback, "sleep=99999"),
+    ];
+    for (options, end) in cases {
+        let scene = Scene::new();
+        let steps = format!("exit-on=TERM:0 report epoch=1 [ {end} ] wait");
+        let ready = format!("exec:test -e {}", scene.place("ready-$(RESTART_EPOCH)"));
+        let options = [options, &["--ready", &ready]].concat();
+        let (terminal, restarter) = on_terminal(&scene, &[], &options, &scene.probe(&steps));
+        let first = scene.journal().await_ready(1)[0];
+        std::fs::write(scene.path("ready-0"), "").expect("a file in our folder");
+        restarter.says(" ready epoch=0 ");
+        restarter.signal(libc::SIGHUP);
+        let second = scene.journal().await_writers("reported", 2)[1];
+        assert_eq!(scene.journal().await_report(second).text("foreground"), "yes", "{end}");
+        restarter.says("restart-failed epoch=1");
+        terminal.await_foreground(first);
+        stop_cleanly(&scene, restarter);
+    }
+}
+
+/// Neither a check nor a probe takes it, however long they stay.
+fn programs_beside() {
     let scene = Scene::new();
-    let steps = "exit-on=TERM:0 report epoch=1 [ exit=0 ] wait";
-    let (terminal, restarter) = on_terminal(&scene, &[], &[], &scene.probe(steps));
+    let gate = scene.gate();
+    let check = scene.beside(&format!("report say=checking await={gate}"));
+    let probe = format!("exec:{}", scene.beside("exit=0"));
+    let options = ["--check", &check, "--ready", &probe];
+    let (terminal, restarter) = on_terminal(&scene, &[], &options, &scene.probe(SERVER));
     let first = scene.journal().await_ready(1)[0];
+    restarter.says(" ready epoch=0 ");
+    assert_eq!(terminal.foreground(), first);
     restarter.signal(libc::SIGHUP);
-    restarter.says("restart-failed epoch=1");
-    let second = scene.journal().await_writers("reported", 2)[1];
-    assert_eq!(scene.journal().await_report(second).text("foreground"), "yes");
-    terminal.await_foreground(first);
+    let check = scene.journal_beside().await_said("checking");
+    assert_eq!(scene.journal_beside().await_report(check).text("foreground"), "none");
+    restarter.settle();
+    assert_eq!(terminal.foreground(), first);
     stop_cleanly(&scene, restarter);
 }
 

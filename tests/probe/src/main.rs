@@ -20,6 +20,7 @@
 //! | `fork [ STEP… ]` | does the steps in a child, which then exits with 0 |
 //! | `repeat=TIMES [ STEP… ]` | does the steps so often |
 //! | `epoch=NUMBER [ STEP… ]` | does the steps in this epoch only |
+//! | `exists=PATH [ STEP… ]` | does the steps if there is such a file |
 //! | `setsid`, `uid=NUMBER`, `gid=NUMBER`, `close=FD` | what they say |
 //! | `hold=MEBIBYTES` | takes and touches memory |
 //! | `exec WORD…` | becomes another program, looked up in PATH |

@@ -9,13 +9,15 @@ use crate::voice::{out, say};
 /// How many descriptors are looked at.
 const DESCRIPTORS: i32 = 1024;
 
-/// Says, a line each: `epoch pid ppid pgid sid uid gid begun` (nanoseconds of
-/// `CLOCK_MONOTONIC`), `mask` and `ignored` (hexadecimal), `deathsig`, `cwd`, `foreground` (of
+/// Says, a line each: `epoch about` (the variables), `pid ppid pgid sid uid gid begun`
+/// (nanoseconds of `CLOCK_MONOTONIC`), `mask` and `ignored` (hexadecimal), `deathsig`, `cwd`, `foreground` (of
 /// the terminal on standard input: `yes`, `no`, `none`), `fd NUMBER FLAGS PLACE` for each open
 /// descriptor but its own, and `reported` when all is said.
 pub(crate) fn report(begun: i64) {
-    let epoch = env::var("RESTART_EPOCH").unwrap_or_else(|_| "none".to_owned());
-    say(format_args!("epoch {epoch}"));
+    for (word, name) in [("epoch", "RESTART_EPOCH"), ("about", "EPOCH_PID")] {
+        let value = env::var(name).unwrap_or_else(|_| "none".to_owned());
+        say(format_args!("{word} {value}"));
+    }
     // SAFETY: these calls take integers or nothing.
     let (pid, parent, group, session, user, users_group) = unsafe {
         (

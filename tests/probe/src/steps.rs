@@ -21,7 +21,7 @@ pub(crate) fn run(words: &[&str], begun: i64) {
         let (step, value) = word.split_once('=').unwrap_or((word, ""));
         match step {
             "exec" => exec(&words[at..]),
-            "fork" | "repeat" | "epoch" => {
+            "fork" | "repeat" | "epoch" | "exists" => {
                 let end = end_of_block(words, at);
                 block(step, value, &words[at + 1..end], begun);
                 at = end + 1;
@@ -44,6 +44,9 @@ fn block(step: &str, value: &str, inner: &[&str], begun: i64) {
             }
         }
         "epoch" if env::var("RESTART_EPOCH").is_ok_and(|epoch| epoch == value) => {
+            run(inner, begun);
+        }
+        "exists" if fs::exists(value).unwrap_or_else(|error| panic!("{value}: {error}")) => {
             run(inner, begun);
         }
         _ => {}

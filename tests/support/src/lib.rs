@@ -9,6 +9,7 @@ pub mod load;
 pub mod namespace;
 pub mod processes;
 pub mod scene;
+pub mod server;
 pub mod terminal;
 
 use std::env;

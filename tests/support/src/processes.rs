@@ -69,6 +69,14 @@ fn status_of(pid: i32, field: &str) -> String {
     value.unwrap_or_default().trim().to_owned()
 }
 
+/// How often a process has given up the processor, by itself and otherwise. One that sleeps
+/// throughout has not.
+pub fn switches(pid: i32) -> u64 {
+    let fields = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
+    let counts = fields.map(|field| status_of(pid, field).parse::<u64>());
+    counts.into_iter().map(|count| count.expect("it lives")).sum()
+}
+
 /// The numbers of a process from our PID namespace to its own.
 pub fn numbers(pid: i32) -> Vec<i32> {
     let numbers = status_of(pid, "NSpid:");

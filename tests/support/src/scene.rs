@@ -11,6 +11,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::journal::Journal;
 use crate::processes;
@@ -84,16 +86,30 @@ impl Scene {
     /// The words that execute a probe which writes the journal and does these steps, separated
     /// by spaces.
     pub fn probe(&self, steps: &str) -> Vec<String> {
+        self.probe_to("journal", steps)
+    }
+
+    fn probe_to(&self, journal: &str, steps: &str) -> Vec<String> {
         let program = probe().to_str().expect("the path of the probe is text").to_owned();
-        let mut words = vec![program, format!("to={}", self.place("journal"))];
+        let mut words = vec![program, format!("to={}", self.place(journal))];
         words.extend(steps.split_whitespace().map(str::to_owned));
         words
     }
 
     /// The same as a line of a shell's script.
     pub fn probe_line(&self, steps: &str) -> String {
-        let quoted = self.probe(steps).into_iter().map(|word| format!("'{word}'"));
-        quoted.collect::<Vec<_>>().join(" ")
+        quoted(&self.probe(steps))
+    }
+
+    /// A command for an option, `--check` or `--ready exec:`: a probe that does these steps, and
+    /// writes a journal of its own.
+    pub fn beside(&self, steps: &str) -> String {
+        quoted(&self.probe_to("journal-beside", steps))
+    }
+
+    /// What the commands of options write.
+    pub fn journal_beside(&self) -> Journal {
+        Journal::at(self.path("journal-beside"))
     }
 
     /// A command whose processes belong to the scene.
@@ -132,6 +148,17 @@ impl Scene {
         mark.push(&self.folder);
         let mark = mark.into_string().expect("a path of ours is text");
         processes::all().into_iter().filter(|pid| processes::has_variable(*pid, &mark)).collect()
+    }
+
+    /// Waits until exactly so many processes of the scene live.
+    pub fn await_processes(&self, number: usize) {
+        eventually(&format!("{number} processes of the scene"), || {
+            let living = self.processes();
+            if living.len() == number {
+                return Ok(());
+            }
+            Err(living.into_iter().map(processes::command_line).collect::<Vec<_>>())
+        });
     }
 
     /// Fails when a process of the scene lives.
@@ -292,6 +319,17 @@ impl Restarter {
         self.says_times("SIGWINCH", before + 1);
     }
 
+    /// Waits until it does nothing at all: for a second and a half it has not run.
+    pub fn await_idle(&self) {
+        let pid = self.pid();
+        eventually("it does nothing", || {
+            let before = processes::switches(pid);
+            thread::sleep(Duration::from_millis(1500));
+            let after = processes::switches(pid);
+            if before == after { Ok(()) } else { Err((before, after)) }
+        });
+    }
+
     /// Waits for its end; its exit code, or 128 and the signal that ended it.
     pub fn code(&mut self) -> i32 {
         let status = eventually("the restarter has ended", || match self.ended() {
@@ -328,6 +366,11 @@ impl Drop for Restarter {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Words as a shell's line.
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a line holds these parts, separated by `…`, in this order.
