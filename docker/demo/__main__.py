@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Shows the main job on the real thing: PID 1 over a real Envoy, under HTTP load.
 
-Three hot restarts, a rotated access log, a clean stop. Ends with 0 only if no request
-failed, no line of the access log is missing and hot-restarter's exit code is 0.
+Three hot restarts, a rotated access log, a bad configuration that is refused, a clean
+stop. Ends with 0 only if no request failed, no line of the access log is missing and
+hot-restarter's exit code is 0.
 """
 
 import argparse
@@ -25,6 +26,8 @@ BINARY = TARGET / f"{platform.machine()}-unknown-linux-musl" / "release" / "hot-
 FOLDER = TARGET / "demo"
 
 RESTARTS = 3
+# What the log says of a restart that the check has not let through.
+REFUSED = "restart-refused"
 SECONDS, QUICK_SECONDS = 30, 10
 # A bound for waits that take 0.2 s when all is well, or 3 s for an epoch to leave.
 PATIENCE = 30
@@ -76,6 +79,7 @@ def play(binary: pathlib.Path, wanted: str, seconds: float) -> Report:
             # Evenly spread, with load before the first and after the last.
             performance.serve_until(seconds * epoch / (RESTARTS + 2))
             performance.restart(epoch, rotate=epoch == RESTARTS)
+        performance.refuse()
         performance.serve_until(seconds)
         performance.stop_load()
         performance.stop()
@@ -135,6 +139,18 @@ class Performance:
         self.wait(self.log.exists, "Envoy has opened a new access log")
         say(f"access.log renamed, {how}: there is a new one after {ms(time.monotonic() - sent)}")
         self.wait(lambda: self.log.stat().st_size > 0, "the new access log has lines")
+
+    def refuse(self) -> None:
+        """A restart with a configuration that Envoy does not understand."""
+        # In place, since the container has mounted the file.
+        with (FOLDER / "envoy.yaml").open("a") as config:
+            config.write("\nno_field_of_envoy: 1\n")
+        sent = time.monotonic()
+        how = self.place.signal(signal.SIGHUP)
+        self.wait(lambda: REFUSED in self.place.said(), "the bad configuration is refused")
+        took = time.monotonic() - sent
+        self.wait_for_live(RESTARTS)
+        say(f"envoy.yaml broken, {how}: refused after {ms(took)}, epoch {RESTARTS} serves on")
 
     def stop_load(self) -> None:
         self.report.counted = [generator.stop() for generator in self.generators]

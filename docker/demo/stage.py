@@ -27,6 +27,8 @@ ENVIRONMENT = {
     "ENVOY_MAX_INOTIFY_WATCHES": "0",  # This limit is the machine's, not the demo's.
     "HOT_RESTARTER_TERM_WAIT": "25",
     "HOT_RESTARTER_MAX_EPOCHS": "2",
+    "HOT_RESTARTER_ROLLBACK": "1",
+    "HOT_RESTARTER_CHECK": "start_envoy.sh --mode validate --log-level critical",
 }
 # At info Envoy lists its extensions at each start, 30 kB of them.
 ARGUMENTS = ["start_envoy.sh", "--log-level", "warning"]

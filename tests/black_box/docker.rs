@@ -2,6 +2,8 @@
 //! closer together than it can send them, to the container's first process on the host. Under
 //! load, and no restart may cost a request.
 
+mod failures;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -21,6 +23,7 @@ use crate::needs::{Needs, trial};
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = plain();
     trials.extend(loaded().into_iter().map(under_load));
+    trials.extend(failures::trials());
     trials
 }
 
@@ -200,8 +203,8 @@ fn reopened_while_starting() {
 /// A restart in the middle of epoch 0's sleep, and one in the middle of a later one's.
 fn slow_script() {
     let stage = Stage::in_container((2, 3));
-    let script = stage.write_script("slow.sh", "#!/bin/sh\nsleep 3\nexec start_envoy.sh \"$@\"\n");
-    let container = with_script(&stage, &script).start();
+    stage.put_script("sleep 3\nexec start_envoy.sh \"$@\"\n");
+    let container = Run::scripted_envoy(&stage).start();
     let restarter = container.init();
     eventually("the script sleeps", || match restarter.children().first() {
         Some(script) if !script.children().is_empty() => Ok(()),
@@ -217,21 +220,11 @@ fn slow_script() {
     play.end();
 }
 
-/// Envoy under another start script of ours.
-fn with_script(stage: &Stage, script: &Path) -> Run {
-    Run::envoy_of(&images().shell, stage)
-        .option("--entrypoint=/hot-restarter")
-        .mount(script, "/start.sh:ro")
-        .arguments(&["/start.sh"])
-        .arguments(&QUIET)
-}
-
 /// The restarter is root, without the capability to look into what others run; Envoy is not.
 fn another_user() {
     let stage = Stage::in_container((2, 3));
-    let text = "#!/bin/sh\nexec su envoy -s /bin/sh -c \"exec start_envoy.sh $*\"\n";
-    let script = stage.write_script("su.sh", text);
-    let container = with_script(&stage, &script).option("--user=0").start();
+    stage.put_script("exec su envoy -s /bin/sh -c \"exec start_envoy.sh $*\"\n");
+    let container = Run::scripted_envoy(&stage).option("--user=0").start();
     let play = Play::of(stage, container);
     let user = fs::metadata(format!("/proc/{}", play.restarter.children()[0].0));
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&user.expect("it lives")), 101);
@@ -293,16 +286,17 @@ fn shared_ipc() {
 
 fn bad_at_first() {
     let stage = Stage::in_container((2, 3));
-    stage.break_configuration();
+    stage.put(&stage.configuration().with_an_unknown_field());
     assert_eq!(Run::envoy(&stage).start().wait(), 1);
 }
 
 /// The default, without a rollback: a failed restart is an unexpected exit.
 fn bad_later() {
     let stage = Stage::in_container((2, 3));
-    let container = Run::envoy(&stage).start();
+    let options = ["--env=HOT_RESTARTER_ROLLBACK=0", "--env=HOT_RESTARTER_CHECK="];
+    let container = Run::envoy(&stage).options(&options).start();
     stage.await_live(0);
-    stage.break_configuration();
+    stage.put(&stage.configuration().with_an_unknown_field());
     container.kill("HUP");
     assert_eq!(container.wait(), 1);
 }

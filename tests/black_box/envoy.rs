@@ -1,18 +1,19 @@
-//! The heavier lives of a real Envoy under a restarter that is PID 1 of a PID namespace. What
-//! they have measured they print.
+//! A real Envoy under a restarter that is PID 1 of a PID namespace: handovers by the hundred, and
+//! restarts that fail in every way that is known. What they have measured they print.
+
+mod checked;
+mod failures;
+mod heavy;
+pub(crate) mod life;
+mod memory;
+mod takeover;
+mod waiting;
+mod wrapped;
 
 use std::env;
-use std::os::unix::process::ExitStatusExt;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use libc::{SIGHUP, SIGTERM};
 use libtest_mimic::Trial;
-use support::envoy::{Bare, Stage, get};
-use support::eventually;
-use support::load::{self, Load};
-
-use crate::needs::{Needs, trial};
+use support::load;
 
 /// How often what depends on the moment is tried, unless this variable asks for more.
 const TIMES: u32 = 20;
@@ -20,14 +21,18 @@ const TIMES_VARIABLE: &str = "TEST_TIMES";
 
 /// The trials of this module.
 pub(crate) fn trials() -> Vec<Trial> {
-    let heavy = |name, run: fn()| under_load(trial(name, Needs::Namespace, run));
-    vec![
-        heavy("envoy::twenty_restarts", twenty_restarts),
-        heavy("envoy::a_hundred_restarts_at_random", hundred_at_random),
-        trial("envoy::pairs_of_restarts", Needs::Namespace, pairs),
-        trial("envoy::stops_amid_handovers", Needs::Namespace, stops_amid_handovers),
-        trial("envoy::a_pair_kills_without_the_gate", Needs::Namespace, without_the_gate),
+    [
+        failures::trials(),
+        heavy::trials(),
+        wrapped::trials(),
+        waiting::trials(),
+        checked::trials(),
+        memory::trials(),
+        takeover::trials(),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A trial that cannot be without the load generators: ignored where they are missing.
@@ -37,132 +42,23 @@ pub(crate) fn under_load(trial: Trial) -> Trial {
     trial.with_ignored_flag(ignored)
 }
 
-fn twenty_restarts() {
-    let stage = Stage::in_namespace((1, 2));
-    let mut bare = Bare::start(&stage, &["--max-epochs", "2"]);
-    stage.await_first(|| bare.output());
-    let load = Load::heavy(&stage);
-    let mut handovers = Vec::new();
-    for epoch in 1..=20 {
-        let since = Instant::now();
-        bare.restarter.signal(SIGHUP);
-        stage.await_live(epoch);
-        handovers.push(since.elapsed());
-        stage.settled(bare.restarter, epoch..=epoch);
-    }
-    let (kept, new) = load.stop();
-    handovers.sort();
-    let [shortest, median, longest] = [0, 10, 19].map(|index| handovers[index].as_millis());
-    println!("20 hot restarts, kept connections: {kept}");
-    println!("20 hot restarts, new connections: {new}");
-    println!("20 hot restarts, LIVE after {shortest} to {longest} ms, median {median} ms");
-    assert_eq!((kept.failed, new.failed), (0, 0));
-    end(&mut bare);
-}
-
-fn hundred_at_random() {
-    let stage = Stage::in_namespace((1, 2));
-    let mut bare = Bare::start(&stage, &["--max-epochs", "2"]);
-    stage.await_first(|| bare.output());
-    let load = Load::heavy(&stage);
-    let seed = u64::from(std::process::id());
-    println!("100 SIGHUPs at random, seed {seed}");
-    let begin = Instant::now();
-    for at in random_times(seed, 100, Duration::from_secs(20)) {
-        thread::sleep(at.saturating_sub(begin.elapsed()));
-        bare.restarter.signal(SIGHUP);
-    }
-    let last = stage.settled(bare.restarter, 2..=100);
-    let (kept, new) = load.stop();
-    println!("100 SIGHUPs at random, {last} restarts, kept connections: {kept}");
-    println!("100 SIGHUPs at random, {last} restarts, new connections: {new}");
-    assert_eq!((kept.failed, new.failed), (0, 0), "seed {seed}");
-    end(&mut bare);
-}
-
-/// Times within a span, in their order, from a seed.
-fn random_times(seed: u64, count: usize, span: Duration) -> Vec<Duration> {
-    let mut state = seed;
-    let mut times: Vec<_> = (0..count)
-        .map(|_| {
-            // Knuth's MMIX generator; its upper half is random enough for this.
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            span.mul_f64(
-                f64::from(u32::try_from(state >> 32).expect("half of it")) / f64::from(u32::MAX),
-            )
-        })
-        .collect();
-    times.sort();
-    times
-}
-
-/// Two SIGHUPs 0.5 to 120 ms apart, as often as is asked for: each is a restart of its own
-/// unless the kernel has made one of them, and the service survives them all.
-fn pairs() {
-    let pairs = times();
-    let stage = Stage::in_namespace((1, 1));
-    let mut bare = Bare::start(&stage, &[]);
-    stage.await_first(|| bare.output());
-    let mut epoch = 0;
-    for pair in 0..pairs {
-        let gap_us = 500 + 119_500 * u64::from(pair) / u64::from(pairs - 1).max(1);
-        let gap = Duration::from_micros(gap_us);
-        bare.restarter.signal(SIGHUP);
-        thread::sleep(gap);
-        let least = if bare.restarter.has_pending(SIGHUP) { 1 } else { 2 };
-        bare.restarter.signal(SIGHUP);
-        epoch = stage.settled(bare.restarter, epoch + least..=epoch + 2);
-        let answer = get(stage.ingress, "/");
-        assert!(answer.is_ok_and(|body| !body.is_empty()), "nobody serves after a gap of {gap:?}");
-    }
-    println!("{pairs} pairs of SIGHUPs 0.5 to 120 ms apart: {epoch} restarts, all survived");
-    end(&mut bare);
-}
-
 fn times() -> u32 {
     env::var(TIMES_VARIABLE).map_or(TIMES, |times| times.parse().expect("a number"))
 }
 
-/// A stop 60 to 130 ms after a SIGHUP, when the epochs talk to each other. An Envoy whose parent
-/// has gone first waits for its answer for ever, and then something has to be killed.
-fn stops_amid_handovers() {
-    let times = times();
-    for turn in 0..times {
-        let gap = Duration::from_millis(60) + Duration::from_millis(70) * turn / times;
-        let stage = Stage::in_namespace((2, 3));
-        let mut bare = Bare::start(&stage, &["--term-wait", "12"]);
-        stage.await_first(|| bare.output());
-        bare.restarter.signal(SIGHUP);
-        thread::sleep(gap);
-        end(&mut bare);
+/// Knuth's MMIX generator; its upper half is random enough for us.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(self.0 >> 32).expect("half of it")
     }
-}
 
-/// What the gate is for: where every epoch counts as ready at once, Envoy's third process finds
-/// the second one initialising, and all of them end by it. It is a race, so there are ten.
-fn without_the_gate() {
-    let died = (0..10).any(|_| {
-        let stage = Stage::in_namespace((1, 1));
-        let mut bare = Bare::start(&stage, &["--ready", "none"]);
-        stage.await_first(|| bare.output());
-        bare.restarter.signal(SIGHUP);
-        thread::sleep(Duration::from_millis(5));
-        bare.restarter.signal(SIGHUP);
-        eventually("epoch 2 serves or everything is over", || {
-            match (bare.ended(), stage.live_epoch()) {
-                (None, Some(2)) => Ok(false),
-                (None, other) => Err(other),
-                (Some(status), _) => Ok(status.code() == Some(1)),
-            }
-        })
-    });
-    assert!(died, "this trial shows nothing any more: ten pairs survived without the gate");
-}
-
-fn end(bare: &mut Bare) {
-    bare.restarter.signal(SIGTERM);
-    let status = bare.wait();
-    assert_eq!((status.code(), status.signal()), (Some(0), None));
+    /// One of these.
+    fn choose<T: Copy>(&mut self, several: &[T]) -> T {
+        let count = u32::try_from(several.len()).expect("a few");
+        several[usize::try_from(self.next() % count).expect("below their number")]
+    }
 }

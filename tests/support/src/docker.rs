@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::envoy::{Process, Stage};
 use crate::{eventually, project, restarter};
 
-/// Where the example's configuration and access log are in a container.
+/// Where the example's configuration is in a container.
 pub const CONFIG: &str = "/etc/envoy/envoy.yaml";
+const CONFIG_FOLDER: &str = "/etc/envoy";
+/// Where a stage's own start script is in a container.
+const SCRIPT_FOLDER: &str = "/script";
 /// The folder of the access log in a container.
 pub const LOG_FOLDER: &str = "/var/log/envoy";
 
@@ -93,10 +96,19 @@ impl Run {
     pub fn envoy_of(image: &str, stage: &Stage) -> Self {
         let run = Self::of(image)
             .option("--network=host")
-            .mount(&stage.config(), &format!("{CONFIG}:ro"))
+            .mount(&stage.config_folder(), &format!("{CONFIG_FOLDER}:ro"))
             .mount(&stage.log_folder(), LOG_FOLDER);
         let variables = stage.variables();
         variables.iter().fold(run, |run, (name, value)| run.variable(name, value))
+    }
+
+    /// A container in which the stage's own script starts Envoy.
+    pub fn scripted_envoy(stage: &Stage) -> Self {
+        Self::envoy_of(&images().shell, stage)
+            .option("--entrypoint=/hot-restarter")
+            .mount(&stage.script_folder(), &format!("{SCRIPT_FOLDER}:ro"))
+            .arguments(&["sh", &format!("{SCRIPT_FOLDER}/start.sh")])
+            .arguments(&QUIET)
     }
 
     /// An option of `docker run`.

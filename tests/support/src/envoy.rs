@@ -1,23 +1,39 @@
-//! A real Envoy for a test: its ports, its configuration, what its admin says, and a restarter
-//! over it in a PID namespace of its own.
+//! A real Envoy for a test: its ports, its configuration, its start script, and what its admin
+//! says.
+
+mod bare;
+mod configuration;
+mod process;
+mod shared;
+mod xds;
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::{docker, eventually, namespace, processes, project, restarter};
+pub use bare::{Bare, Setup};
+pub use configuration::Configuration;
+pub use process::Process;
+pub use shared::SharedMemory;
+pub use xds::Xds;
 
-/// How long the admin is given for an answer. It takes milliseconds; but a connection that meets
-/// the listener while it closes is never answered.
-const ADMIN_PATIENCE: Duration = Duration::from_millis(500);
+use crate::{docker, eventually, project};
+
+/// The start script, unless a test has one of its own.
+pub const SCRIPT: &str = "exec start_envoy.sh \"$@\"\n";
+
+/// How long an answer may take. It takes milliseconds; but a connection that meets the admin's
+/// listener while it closes is never answered.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Ports for listeners: below the range that clients' own ports come from, since during a
 /// handover the admin port is nobody's for a moment.
@@ -37,61 +53,84 @@ pub fn fetch() -> &'static Path {
     })
 }
 
-/// What one Envoy service of a test is made of: ports, a configuration and a folder for its log.
-/// The folder goes with it.
+/// What one Envoy service of a test is made of: ports, a configuration, a start script and a
+/// folder for its log. The folder of it all goes with it.
 #[derive(Debug)]
 pub struct Stage {
     folder: PathBuf,
     /// Where it serves.
     pub ingress: u16,
-    /// Where its admin listens.
-    pub admin: u16,
+    admin: Admin,
+    /// The folder of the log, as Envoy sees it.
+    log_folder: PathBuf,
     /// Seconds that a drain takes, and after which an older epoch is told to end.
     drain: (u32, u32),
+}
+
+/// Where the admin of Envoy listens.
+#[derive(Debug)]
+enum Admin {
+    Port(u16),
+    /// A Unix socket with this name, which begins with `@` in the abstract namespace.
+    Socket(String),
 }
 
 impl Stage {
     /// A stage for an Envoy that sees our own file system.
     pub fn in_namespace(drain: (u32, u32)) -> Self {
-        Self::new(drain, None)
+        Self::new(drain, None, false)
+    }
+
+    /// The same with an admin on a Unix socket.
+    pub fn in_namespace_with_admin_on_a_unix_socket(drain: (u32, u32)) -> Self {
+        Self::new(drain, None, true)
     }
 
     /// A stage for an Envoy in a container.
     pub fn in_container(drain: (u32, u32)) -> Self {
-        Self::new(drain, Some(docker::LOG_FOLDER))
+        Self::new(drain, Some(docker::LOG_FOLDER), false)
     }
 
-    /// `log_folder` is where Envoy sees the folder of its log.
-    fn new(drain: (u32, u32), log_folder: Option<&str>) -> Self {
+    fn new(drain: (u32, u32), log_folder: Option<&str>, unix: bool) -> Self {
         let ingress = free_port();
-        let name = format!("hot-restarter-test-{}-{ingress}", process::id());
+        let name = format!("hot-restarter-test-{}-{ingress}", std::process::id());
         let folder = env::temp_dir().join(name);
-        let stage = Self { folder, ingress, admin: free_port(), drain };
-        fs::create_dir_all(stage.log_folder()).expect("a folder for the log");
+        let admin = if unix {
+            Admin::Socket(folder.join("admin").display().to_string())
+        } else {
+            Admin::Port(free_port())
+        };
+        let log_folder = log_folder.map_or_else(|| folder.join("log"), PathBuf::from);
+        let stage = Self { folder, ingress, admin, log_folder, drain };
+        for folder in [stage.log_folder(), stage.config_folder(), stage.script_folder()] {
+            fs::create_dir_all(folder).expect("a folder among the temporary ones");
+        }
         // In a container Envoy is another user.
         fs::set_permissions(stage.log_folder(), fs::Permissions::from_mode(0o777)).expect("ours");
-        let log_folder = log_folder.map_or_else(|| stage.log_folder(), PathBuf::from);
-        let example = fs::read_to_string(project().join("docker/envoy.yaml")).expect("an example");
-        fs::write(stage.config(), stage.configuration(&example, &log_folder)).expect("ours");
+        stage.put(&stage.configuration());
+        stage.put_script(SCRIPT);
         stage
     }
 
     /// The example's configuration, on loopback alone and with our ports and log.
-    fn configuration(&self, example: &str, log_folder: &Path) -> String {
-        let edits = [
-            ("0.0.0.0, port_value: 10000", format!("127.0.0.1, port_value: {}", self.ingress)),
-            ("127.0.0.1, port_value: 9901", format!("127.0.0.1, port_value: {}", self.admin)),
-            ("path: /var/log/envoy/", format!("path: {}/", log_folder.display())),
-        ];
-        edits.into_iter().fold(example.to_owned(), |text, (old, new)| {
-            assert_eq!(text.matches(old).count(), 1, "docker/envoy.yaml has exactly one `{old}`");
-            text.replace(old, &new)
-        })
+    pub fn configuration(&self) -> Configuration {
+        let admin = match &self.admin {
+            Admin::Port(port) => {
+                format!("socket_address: {{ address: 127.0.0.1, port_value: {port} }}")
+            }
+            Admin::Socket(name) => format!("pipe: {{ path: \"{name}\" }}"),
+        };
+        Configuration::example(self.ingress, &admin, &self.log_folder)
     }
 
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
-        self.folder.join("envoy.yaml")
+        self.config_folder().join("envoy.yaml")
+    }
+
+    /// The folder that holds it and nothing else.
+    pub fn config_folder(&self) -> PathBuf {
+        self.folder.join("config")
     }
 
     /// The folder of the access log.
@@ -99,19 +138,39 @@ impl Stage {
         self.folder.join("log")
     }
 
-    /// Writes a file into the folder, executable for everybody.
-    pub fn write_script(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.join(name);
-        fs::write(&path, text).expect("the folder is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
-        path
+    /// The start script, for `sh`. Nobody executes the file itself: who forks at the moment that
+    /// it is written would hold it open for writing.
+    pub fn script(&self) -> PathBuf {
+        self.script_folder().join("start.sh")
     }
 
-    /// Makes the configuration one that Envoy refuses. In place, since a container may have
-    /// mounted the file.
-    pub fn break_configuration(&self) {
-        let mut file = File::options().append(true).open(self.config()).expect("ours");
-        file.write_all(b"\nno_field_of_envoy: 1\n").expect("room for a line");
+    /// The folder that holds it and nothing else.
+    pub fn script_folder(&self) -> PathBuf {
+        self.folder.join("script")
+    }
+
+    /// Puts a start script into the place of the one before, which goes on with its own text.
+    pub fn put_script(&self, text: &str) {
+        self.put_file("script/start.sh", text);
+    }
+
+    fn put_file(&self, name: &str, text: &str) {
+        let beside = self.folder.join("new");
+        fs::write(&beside, text).expect("the folder is ours");
+        fs::rename(beside, self.folder.join(name)).expect("the folder is ours");
+    }
+
+    /// Where the admin is, as `--envoy-admin` takes it.
+    pub fn admin(&self) -> String {
+        match &self.admin {
+            Admin::Port(port) => format!("127.0.0.1:{port}"),
+            Admin::Socket(name) => format!("unix:{name}"),
+        }
+    }
+
+    /// The base id. Sockets are named by it, for all of a network namespace; ports are as unique.
+    pub fn base_id(&self) -> u16 {
+        self.ingress
     }
 
     /// Where it serves.
@@ -123,8 +182,7 @@ impl Stage {
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let (drain, parent_shutdown) = self.drain;
         vec![
-            // Its sockets are named by it, for all of a network namespace; ports are as unique.
-            ("ENVOY_BASE_ID", self.ingress.to_string()),
+            ("ENVOY_BASE_ID", self.base_id().to_string()),
             ("ENVOY_CONCURRENCY", "2".to_owned()),
             ("ENVOY_DRAIN_TIME_S", drain.to_string()),
             ("ENVOY_PARENT_SHUTDOWN_TIME_S", parent_shutdown.to_string()),
@@ -180,8 +238,20 @@ impl Stage {
         count.unwrap_or(0)
     }
 
+    /// What it answers to a request for this path.
+    pub fn ask(&self) -> io::Result<String> {
+        get(self.ingress, "/")
+    }
+
     fn ask_admin(&self, path: &str) -> io::Result<String> {
-        get(self.admin, path)
+        match &self.admin {
+            Admin::Port(port) => get(*port, path),
+            Admin::Socket(name) => {
+                let stream = UnixStream::connect(name)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                exchange(stream, path)
+            }
+        }
     }
 }
 
@@ -192,10 +262,14 @@ impl Drop for Stage {
 }
 
 /// The body that a server on loopback answers with, whatever its status.
-pub fn get(port: u16, path: &str) -> io::Result<String> {
+fn get(port: u16, path: &str) -> io::Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, ADMIN_PATIENCE)?;
-    stream.set_read_timeout(Some(ADMIN_PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(stream, path)
+}
+
+fn exchange(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut stream = BufReader::new(stream.take(1 << 20));
@@ -229,7 +303,7 @@ fn dechunked(mut rest: &str) -> String {
 fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Two test processes seldom begin at the same port.
-    let offset = process::id().wrapping_mul(97);
+    let offset = std::process::id().wrapping_mul(97);
     loop {
         let turn = offset.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = u16::try_from(PORTS.start + turn % (PORTS.end - PORTS.start))
@@ -244,119 +318,4 @@ fn free_port() -> u16 {
 pub fn may_signal_containers() -> bool {
     // SAFETY: geteuid touches no memory of ours.
     unsafe { libc::geteuid() == 0 }
-}
-
-/// A process, by the number that it has in our own PID namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process(pub i32);
-
-impl Process {
-    /// Sends it a signal.
-    pub fn signal(self, signal: i32) {
-        let sent = processes::signal(self.0, signal);
-        let why = io::Error::last_os_error();
-        assert!(sent, "signal {signal} to {}: {why}", self.0);
-    }
-
-    /// Its children, in the order of their birth.
-    pub fn children(self) -> Vec<Self> {
-        processes::children(self.0).into_iter().map(|child| Self(child.pid)).collect()
-    }
-
-    /// Whether this signal has been sent to it and not been taken yet: one more is then the same.
-    pub fn has_pending(self, signal: i32) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
-        ["ShdPnd:\t", "SigPnd:\t"].iter().any(|name| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let mask = line.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
-            mask & (1 << (signal - 1)) != 0
-        })
-    }
-
-    /// The files that it has open, as it names them itself.
-    pub fn open_files(self) -> Vec<PathBuf> {
-        let Ok(files) = fs::read_dir(format!("/proc/{}/fd", self.0)) else {
-            return Vec::new();
-        };
-        files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).collect()
-    }
-}
-
-/// A restarter that is PID 1 of a PID namespace, with a `/proc` and a `/dev/shm` of its own, and
-/// Envoy under it. Both go when it is dropped.
-#[derive(Debug)]
-pub struct Bare {
-    unshare: Child,
-    output: PathBuf,
-    /// The restarter.
-    pub restarter: Process,
-}
-
-impl Bare {
-    /// Starts it; `options` are the restarter's.
-    pub fn start(stage: &Stage, options: &[&str]) -> Self {
-        let output = stage.folder.join("output");
-        let sink = File::create(&output).expect("the folder is ours");
-        let mut command = Command::new("unshare");
-        if !namespace::privileged() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        let mount = "mount -t tmpfs test /dev/shm && exec \"$@\"";
-        command
-            .args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", mount, "sh"])
-            .arg(restarter())
-            .args(options)
-            .args(["--", "start_envoy.sh", "--log-level", "warning"])
-            .env("PATH", path_with(&[fetch().parent().expect("a folder"), &docker_folder()]))
-            .env("ENVOY_CONFIG", stage.config())
-            .envs(stage.variables())
-            .stdin(Stdio::null())
-            .stderr(sink.try_clone().expect("a second descriptor"))
-            .stdout(sink);
-        let unshare = command.spawn().expect("unshare runs");
-        let parent = Process(unshare.id().try_into().expect("a pid"));
-        // A guard already, for the wait may fail.
-        let mut bare = Self { unshare, output, restarter: parent };
-        bare.restarter = eventually("unshare has made a namespace", || {
-            parent.children().first().copied().ok_or_else(|| bare.output())
-        });
-        bare
-    }
-
-    /// What the restarter and Envoy have written.
-    pub fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
-    }
-
-    /// Its status, when it has ended; unshare ends as it did.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.unshare.try_wait().expect("it is our child")
-    }
-
-    /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
-        eventually("the restarter ends", || self.ended().ok_or(()))
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the restarter and Envoy wrote:\n{}", self.output());
-        }
-        // --kill-child takes PID 1 with it, and the kernel all the rest.
-        let _ = self.unshare.kill();
-        let _ = self.unshare.wait();
-    }
-}
-
-/// Where `start_envoy.sh` is.
-fn docker_folder() -> PathBuf {
-    project().join("docker")
-}
-
-fn path_with(folders: &[&Path]) -> std::ffi::OsString {
-    let inherited = env::var_os("PATH").unwrap_or_default();
-    let folders = folders.iter().map(|folder| (*folder).to_owned());
-    env::join_paths(folders.chain(env::split_paths(&inherited))).expect("no colons")
 }
