@@ -4,6 +4,7 @@
 //! and their results are fed back at once. While nothing happens there is no system call.
 
 mod perform;
+mod questions;
 
 use std::ffi::OsString;
 use std::io;
@@ -14,19 +15,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 
 use crate::cli::{self, Config, Invocation};
-use crate::envoy::admin;
+use crate::envoy::Envoys;
 use crate::exit::Exit;
-use crate::http::{self, Address, Exchange, Response, Url};
-use crate::log::{self, Log, Record};
+use crate::http::{Address, Url};
+use crate::log::{self, Log};
 use crate::memory;
 use crate::program::{Launcher, Program};
 use crate::signal::Signal;
-use crate::supervisor::{
-    Answer, Batch, Event, Level, Moment, Peer, Pid, StartFailure, Status, Supervisor,
-};
+use crate::supervisor::{Batch, Event, Level, Moment, Pid, StartFailure, Status, Supervisor};
 use crate::sys::{self, Inherited, Peek, SignalFd};
 use crate::terminal::Terminal;
 use crate::watch::Watch;
+use questions::Question;
 
 /// How many children are reaped before signals are looked at again.
 const REAPED_A_TURN: usize = 1024;
@@ -91,7 +91,7 @@ fn try_run(
         questions: Vec::new(),
         probe: None,
         refusal: None,
-        seen: Seen::default(),
+        envoys: Envoys::default(),
         watch: None,
         watch_stirs: false,
         log: Log::new(config.log_format, config.log_level),
@@ -170,7 +170,7 @@ struct Driver {
     probe: Option<Pid>,
     /// Why whoever decides whether an epoch is ready last said that it is not.
     refusal: Option<String>,
-    seen: Seen,
+    envoys: Envoys,
     watch: Option<Watch>,
     /// The watch has something to be taken in.
     watch_stirs: bool,
@@ -183,22 +183,6 @@ struct Driver {
     /// More than the reaping of orphans was done since we were last idle.
     stirred: bool,
     exit: Option<Exit>,
-}
-
-/// What looks have shown of epochs, for the case that one dies before it is found ready.
-#[derive(Default)]
-struct Seen {
-    /// The leaders of those that have announced that they are ready, the latest last.
-    announced: Vec<Pid>,
-    /// The leader of the last that was seen initialising.
-    initialising: Option<Pid>,
-}
-
-/// A server is being asked about an epoch.
-struct Question {
-    epoch: u32,
-    peer: Peer,
-    exchange: Exchange,
 }
 
 impl Driver {
@@ -271,47 +255,6 @@ impl Driver {
             self.handle(Event::Tick);
         }
         more
-    }
-
-    /// Hands answers to the core, as far as they have come.
-    fn take_in_answers(&mut self) {
-        let mut index = 0;
-        while let Some(Question { epoch, peer, exchange }) = self.questions.get_mut(index) {
-            let (epoch, peer) = (*epoch, *peer);
-            let Some(response) = exchange.advance(sys::monotonic()) else {
-                index += 1;
-                continue;
-            };
-            // Its place is free before the core asks again.
-            self.questions.remove(index);
-            self.stirred = true;
-            let answer = match (peer, &response) {
-                (Peer::Admin, Ok(response)) => admin::answer(response, epoch),
-                (Peer::Probe, Ok(response)) if (200..300).contains(&response.status) => {
-                    Answer::Ready { workers: None }
-                }
-                (Peer::Admin, Err(_)) | (Peer::Probe, _) => Answer::No,
-            };
-            match answer {
-                Answer::Ready { .. } => {}
-                Answer::Starting { .. } => self.refused(epoch, "its admin says that it starts"),
-                Answer::No => self.refused(epoch, &refusal(peer, &response)),
-            }
-            self.handle(Event::Answered { epoch, peer, answer });
-        }
-    }
-
-    fn probe_refused(&mut self, status: Status) {
-        if let Some((epoch, _)) = self.supervisor.leaders().last() {
-            self.refused(epoch, &format!("the probe {status}"));
-        }
-    }
-
-    /// Notes why an epoch is not found ready, to be told when that has lasted too long.
-    fn refused(&mut self, epoch: u32, why: &str) {
-        let (level, event, pid) = (Level::Debug, "probed", None);
-        self.log.write(&Record { level, event, epoch: Some(epoch), pid, message: &why });
-        self.refusal = Some(why.to_owned());
     }
 
     fn take_in_changes(&mut self) {
@@ -424,22 +367,5 @@ impl Driver {
                 None => return,
             }
         }
-    }
-}
-
-/// Why an answer does not say that an epoch is ready: one clause for the log.
-fn refusal(peer: Peer, answer: &Result<Response, http::Failure>) -> String {
-    let who = match peer {
-        Peer::Probe => "--ready http:",
-        Peer::Admin => "--envoy-admin",
-    };
-    match answer {
-        Err(failure) => format!("{who} {failure}"),
-        Ok(response) => match admin::server_info(&response.body) {
-            Some(info) if peer == Peer::Admin => {
-                format!("{who} epoch {} answered", info.restart_epoch)
-            }
-            _ => format!("{who} answered with status {}", response.status),
-        },
     }
 }

@@ -2,24 +2,20 @@
 
 use std::io;
 
-use super::{Driver, Question};
-use crate::envoy::{self, admin};
-use crate::http::{Exchange, Method, Wanted};
+use super::Driver;
+use crate::envoy::Epoch;
 use crate::log::Record;
 use crate::memory;
 use crate::procfs::{self, Procfs};
 use crate::program::Output;
 use crate::signal::Signal;
 use crate::supervisor::{
-    Action, Event, Failure, Level, Mended, Notice, Orphan, Peer, Pid, Reach, ReadyBy, StartFailure,
-    Task, View, What,
+    Action, Event, Level, Mended, Orphan, Pid, Reach, StartFailure, Task, View,
 };
 use crate::sys::{self, PidFd};
 
 /// How many processes are held at once, by a descriptor each.
 const HELD_AT_ONCE: usize = 256;
-/// Of how many epochs it is remembered that they have announced themselves: more than live.
-const REMEMBERED: usize = 8;
 /// How many of those that would not die are named.
 const NAMED_SURVIVORS: usize = 16;
 
@@ -36,8 +32,8 @@ impl Driver {
             Action::Ask { epoch, peer } => self.ask(epoch, peer),
             Action::KillEpoch { leader } => self.kill_epoch(leader),
             Action::Mend { failed, group, epoch, leader } => {
-                let failed = envoy::Epoch { number: failed, leader: group };
-                let survivor = envoy::Epoch { number: epoch, leader };
+                let failed = Epoch { number: failed, leader: group };
+                let survivor = Epoch { number: epoch, leader };
                 return Some(Event::Mended(self.mend(failed, survivor)));
             }
             Action::SignalGroup { group, signal } => {
@@ -84,9 +80,7 @@ impl Driver {
         let terminal = self.terminal.to_lend(self.supervisor.leaders().map(|(_, group)| group));
         match self.launcher.start(&self.programs.target, epoch, terminal) {
             Ok(pid) => {
-                // The number may have been another's.
-                self.seen.announced.retain(|leader| *leader != pid);
-                self.seen.initialising = None;
+                self.envoys.started(pid);
                 self.refusal = None;
                 if terminal.is_some() {
                     self.terminal.lent(pid);
@@ -102,42 +96,16 @@ impl Driver {
         }
     }
 
-    fn look(&mut self, leader: Pid, epoch: u32) -> View {
-        let target = self.programs.target.words();
-        let sight = envoy::look(Procfs::ours().as_ref(), leader, epoch, target);
-        let announced = &mut self.seen.announced;
-        if sight.view == View::Ready && !announced.contains(&leader) {
-            announced.push(leader);
-            // The newest ones live.
-            let old = announced.len().saturating_sub(REMEMBERED);
-            announced.drain(..old);
-        }
-        if sight.raised {
-            self.seen.initialising = Some(leader);
-        }
-        sight.view
+    fn look(&mut self, leader: Pid, number: u32) -> View {
+        let epoch = Epoch { number, leader };
+        self.envoys.look(Procfs::ours().as_ref(), epoch, self.programs.target.words())
     }
 
     /// Looks beside a question, so that an epoch that dies before it is found ready has been seen.
-    fn look_beside(&mut self, epoch: u32) {
+    pub(super) fn look_beside(&mut self, epoch: u32) {
         let leader = self.supervisor.leaders().find(|(number, _)| *number == epoch);
         if let Some((_, leader)) = leader {
             self.look(leader, epoch);
-        }
-    }
-
-    /// Says why an epoch has not been found ready, after what has been said about that.
-    fn say_why_not(&mut self, notice: &Notice) {
-        let late = matches!(
-            &notice.what,
-            What::NotReady { .. }
-                | What::Ready { by: ReadyBy::Takeover, .. }
-                | What::RestartFailed { failure: Failure::Late { .. }, .. }
-        );
-        if let Some(why) = self.refusal.take_if(|_| late) {
-            let message = &format_args!("last, {why}");
-            let (level, event, pid) = (Level::Warn, "probed", None);
-            self.log.write(&Record { level, event, epoch: notice.epoch, pid, message });
         }
     }
 
@@ -164,30 +132,14 @@ impl Driver {
         }
     }
 
-    fn ask(&mut self, epoch: u32, peer: Peer) {
-        self.questions.retain(|question| question.peer != peer);
-        self.look_beside(epoch);
-        let now = sys::monotonic();
-        let exchange = match peer {
-            Peer::Probe => {
-                let url = self.url.as_ref().expect("the core asks whom it was told of");
-                Exchange::begin(now, &url.address, Method::Get, &url.path, Wanted::Status)
-            }
-            Peer::Admin => {
-                let admin = self.admin.as_ref().expect("the core asks whom it was told of");
-                Exchange::begin(now, admin, Method::Get, admin::SERVER_INFO, Wanted::Body)
-            }
-        };
-        self.questions.push(Question { epoch, peer, exchange });
-    }
-
     /// Kills every process of an epoch whose leader lives: by that it can be told who they are.
     ///
     /// They are stopped first, so that nobody starts another one when a child of its dies. What is
     /// in other groups than the leader's then goes children first: an Envoy has the kernel send it
     /// SIGTERM when its parent dies, and while it initialises it passes that on to the epoch in
-    /// service. All of them are held before one is killed, since what descends from it is handed to
-    /// us then, and is told from no other orphan. The leader's group goes at one stroke.
+    /// service. They are held before one is killed, since what descends from it is handed to us then,
+    /// and is told from no other orphan; of very many, those that are farthest from the leader go
+    /// first. The leader's group goes at one stroke.
     fn kill_epoch(&mut self, leader: Pid) {
         let procfs = Procfs::ours();
         // An error means the same as that of SIGKILL, which is told.
@@ -213,20 +165,11 @@ impl Driver {
         self.complain("process group", leader, Signal::KILL, sent);
     }
 
-    fn mend(&self, failed: envoy::Epoch, survivor: envoy::Epoch) -> Mended {
+    fn mend(&self, failed: Epoch, survivor: Epoch) -> Mended {
         let leaders = self.supervisor.leaders().map(|(_, leader)| leader);
         let older: Vec<Pid> = leaders.filter(|leader| *leader != survivor.leader).collect();
         let target = self.programs.target.words();
-        let mended = envoy::mend(Procfs::ours().as_ref(), failed, survivor, &older, target);
-        // One that was initialising and left the flag down has lowered it itself, unless the epoch
-        // in service has come to initialise only then.
-        let announced = |leader| self.seen.announced.contains(&leader);
-        let initialised =
-            self.seen.initialising == Some(failed.leader) && announced(survivor.leader);
-        if mended == Mended::Clean && (initialised || announced(failed.leader)) {
-            return Mended::Served;
-        }
-        mended
+        self.envoys.mend(Procfs::ours().as_ref(), failed, survivor, &older, target)
     }
 
     fn signal_catchers(&mut self, leader: Pid, signal: Signal) -> Reach {

@@ -8,6 +8,7 @@
 //! attaches. (Measured with Envoy 1.40.0.)
 
 pub mod admin;
+mod seen;
 pub mod shared_memory;
 
 use std::ffi::OsString;
@@ -16,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::UnixCredentials;
+
+pub use seen::Envoys;
 
 use crate::procfs::Procfs;
 use crate::signal::Signal;
@@ -40,21 +43,20 @@ pub struct Epoch {
 
 /// What a look at an epoch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sight {
+struct Sight {
     /// How far it is.
-    pub view: View,
+    view: View,
     /// It has attached to the shared memory, and the flag in it is up.
-    pub raised: bool,
+    raised: bool,
 }
 
-/// Looks whether an epoch, which was started with these words, is ready: `--ready auto`.
-pub fn look(procfs: Option<&Procfs>, leader: Pid, epoch: u32, target: &[OsString]) -> Sight {
+fn look(procfs: Option<&Procfs>, epoch: Epoch, target: &[OsString]) -> Sight {
     let Some(procfs) = procfs else {
         return Sight { view: view_without_proc(target), raised: false };
     };
-    match find(procfs, leader) {
+    match find(procfs, epoch.leader) {
         Found::Mapped(pid, mapping) => sight_by_maps(procfs, pid, &mapping.path),
-        Found::Hidden(hidden) => sight_of_hidden(procfs, &hidden, epoch),
+        Found::Hidden(hidden) => sight_of_hidden(procfs, &hidden, epoch.number),
         Found::Nothing => Sight { view: View::Silent, raised: false },
     }
 }
@@ -110,7 +112,7 @@ fn view_without_proc(target: &[OsString]) -> View {
 /// The leader of `failed` has been reaped and its group has been sent SIGKILL; `survivor` and
 /// `older`, the leaders of all other epochs that live, are not reaped. [`Mended::Busy`] asks to be asked again, after a while or, where what is left
 /// will not go, at the next restart.
-pub fn mend(
+fn mend(
     procfs: Option<&Procfs>,
     failed: Epoch,
     survivor: Epoch,
