@@ -185,8 +185,7 @@ pub fn command() -> Command {
                 .value_name("BOOL")
                 .num_args(0..=1)
                 .require_equals(true)
-                .default_missing_value("true")
-                .hide_possible_values(true),
+                .default_missing_value("true"),
         }
     });
     Command::new("hot-restarter")

@@ -80,13 +80,14 @@ impl Supervisor {
     }
 
     pub(super) fn tick_tasks(&mut self, now: Moment) {
-        while let Some(late) = self.tasks.iter().find_map(|running| {
-            running.next_deadline().filter(|deadline| *deadline <= now).map(|_| running.task)
-        }) {
+        let is_late = |running: &&Running| running.next_deadline().is_some_and(|due| due <= now);
+        while let Some(Running { task: late, since, deadline, .. }) =
+            self.tasks.iter().find(is_late).copied()
+        {
             self.kill_tasks(|task| task == late);
             match late {
                 Task::Check { .. } => {
-                    let seconds = Seconds(self.policy.check_timeout.unwrap_or_default());
+                    let seconds = Seconds(deadline - since);
                     let why = format!("the check took longer than {seconds} s (--check-timeout)");
                     self.check_failed(now, why);
                 }
