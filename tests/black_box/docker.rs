@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libc::{SIGHUP, SIGUSR1};
 use libtest_mimic::Trial;
-use support::docker::{CONFIG, Container, QUIET, Run, images};
+use support::docker::{Container, Run, images};
 use support::envoy::{Process, Stage, may_signal_containers};
 use support::eventually;
 use support::load::Load;
@@ -240,17 +240,7 @@ fn under_an_init() {
 
 fn distroless() {
     let stage = Stage::in_container((2, 3));
-    let base_id = stage.ingress.to_string();
-    let words = [
-        ["envoy", "--config-path"],
-        [CONFIG, "--restart-epoch"],
-        ["$(RESTART_EPOCH)", "--base-id"],
-        [&base_id, "--concurrency"],
-        ["2", "--drain-time-s"],
-        ["2", "--parent-shutdown-time-s"],
-    ];
-    let run = Run::envoy_of(&images().distroless, &stage).option("--entrypoint=/hot-restarter");
-    let container = run.arguments(&words.concat()).arguments(&["3"]).arguments(&QUIET).start();
+    let container = Run::distroless(&stage).start();
     Play::of(stage, container).common_life();
 }
 

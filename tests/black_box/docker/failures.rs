@@ -101,18 +101,7 @@ fn the_example() {
 
 fn the_distroless_example() {
     let stage = Stage::in_container((1, 2));
-    let base_id = stage.base_id().to_string();
-    let words = [
-        ["envoy", "--config-path"],
-        [CONFIG, "--restart-epoch"],
-        ["$(RESTART_EPOCH)", "--base-id"],
-        [&base_id, "--concurrency"],
-        ["2", "--drain-time-s"],
-        ["1", "--parent-shutdown-time-s"],
-        ["2", "--log-level"],
-    ];
-    let run = Run::envoy_of(&images().distroless, &stage).option("--entrypoint=/hot-restarter");
-    let run = run.arguments(&words.concat()).arguments(&["warning"]);
+    let run = Run::distroless(&stage);
     example(begin(stage, run, SCRIPT));
 }
 

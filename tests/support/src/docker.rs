@@ -111,6 +111,25 @@ impl Run {
             .arguments(&QUIET)
     }
 
+    /// The image without a shell in which Envoy plays this stage, started without a script.
+    pub fn distroless(stage: &Stage) -> Self {
+        let base_id = stage.base_id().to_string();
+        let (drain, parent_shutdown) = stage.drain;
+        let words = [
+            ["envoy", "--config-path"],
+            [CONFIG, "--restart-epoch"],
+            ["$(RESTART_EPOCH)", "--base-id"],
+            [&base_id, "--concurrency"],
+            ["2", "--drain-time-s"],
+            [&drain.to_string(), "--parent-shutdown-time-s"],
+        ];
+        Self::envoy_of(&images().distroless, stage)
+            .option("--entrypoint=/hot-restarter")
+            .arguments(&words.concat())
+            .arguments(&[&parent_shutdown.to_string()])
+            .arguments(&QUIET)
+    }
+
     /// An option of `docker run`.
     pub fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());

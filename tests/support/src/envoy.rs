@@ -64,7 +64,7 @@ pub struct Stage {
     /// The folder of the log, as Envoy sees it.
     log_folder: PathBuf,
     /// Seconds that a drain takes, and after which an older epoch is told to end.
-    drain: (u32, u32),
+    pub(crate) drain: (u32, u32),
 }
 
 /// Where the admin of Envoy listens.
