@@ -30,6 +30,7 @@ impl Driver {
             }
             Action::Run { task } => return Some(self.run(task)),
             Action::Ask { epoch, peer } => self.ask(epoch, peer),
+            Action::Request { request } => self.request(request),
             Action::KillEpoch { leader } => self.kill_epoch(leader),
             Action::Mend { failed, group, epoch, leader } => {
                 let failed = Epoch { number: failed, leader: group };

@@ -1,42 +1,72 @@
-//! Questions whether an epoch is ready, and why the answer was no.
+//! Questions to servers: whether an epoch is ready, and why the answer was no; and to drain.
 
 use super::Driver;
-use crate::envoy::admin;
-use crate::http::{self, Exchange, Response, Wanted};
+use crate::envoy::{admin, drain};
+use crate::http::{self, Exchange, Method, Response, Wanted};
 use crate::log::Record;
-use crate::supervisor::{Answer, Event, Failure, Level, Notice, Peer, ReadyBy, Status, What};
+use crate::supervisor::{
+    Answer, Event, Failure, Level, Notice, Peer, ReadyBy, Reply, Request, Status, What,
+};
 use crate::sys;
 
-/// A server is being asked about an epoch.
+/// A server is being asked.
 pub(super) struct Question {
-    epoch: u32,
-    peer: Peer,
+    subject: Subject,
     pub(super) exchange: Exchange,
+}
+
+/// What about.
+#[derive(Clone, Copy)]
+enum Subject {
+    /// Whether this epoch is ready.
+    Readiness { epoch: u32, peer: Peer },
+    /// What a stop needs that drains.
+    Drain(Request),
+}
+
+impl Subject {
+    fn peer(self) -> Peer {
+        match self {
+            Self::Readiness { peer, .. } => peer,
+            Self::Drain(_) => Peer::Admin,
+        }
+    }
 }
 
 impl Driver {
     pub(super) fn ask(&mut self, epoch: u32, peer: Peer) {
-        self.questions.retain(|question| question.peer != peer);
         self.look_beside(epoch);
-        let now = sys::monotonic();
-        let exchange = match peer {
-            Peer::Probe => {
-                let url = self.url.as_ref().expect("the core asks whom it was told of");
-                Exchange::begin(now, &url.address, &url.path, Wanted::Status)
+        self.begin_question(Subject::Readiness { epoch, peer });
+    }
+
+    pub(super) fn request(&mut self, request: Request) {
+        self.begin_question(Subject::Drain(request));
+    }
+
+    fn begin_question(&mut self, subject: Subject) {
+        let peer = subject.peer();
+        self.questions.retain(|question| question.subject.peer() != peer);
+        let (method, path, wanted) = match subject {
+            Subject::Readiness { peer: Peer::Probe, .. } => (Method::Get, "", Wanted::Status),
+            Subject::Readiness { peer: Peer::Admin, .. } => {
+                (Method::Get, admin::SERVER_INFO, Wanted::Body)
             }
-            Peer::Admin => {
-                let admin = self.admin.as_ref().expect("the core asks whom it was told of");
-                Exchange::begin(now, admin, admin::SERVER_INFO, Wanted::Body)
-            }
+            Subject::Drain(request) => drain::question(request),
         };
-        self.questions.push(Question { epoch, peer, exchange });
+        let (address, path) = match peer {
+            Peer::Probe => self.url.as_ref().map(|url| (&url.address, url.path.as_str())),
+            Peer::Admin => self.admin.as_ref().map(|address| (address, path)),
+        }
+        .expect("the core asks whom it was told of");
+        let exchange = Exchange::begin(sys::monotonic(), address, method, path, wanted);
+        self.questions.push(Question { subject, exchange });
     }
 
     /// Hands answers to the core, as far as they have come.
     pub(super) fn take_in_answers(&mut self) {
         let mut index = 0;
-        while let Some(Question { epoch, peer, exchange }) = self.questions.get_mut(index) {
-            let (epoch, peer) = (*epoch, *peer);
+        while let Some(Question { subject, exchange }) = self.questions.get_mut(index) {
+            let subject = *subject;
             let Some(response) = exchange.advance(sys::monotonic()) else {
                 index += 1;
                 continue;
@@ -44,20 +74,52 @@ impl Driver {
             // Its place is free before the core asks again.
             self.questions.remove(index);
             self.stirred = true;
-            let answer = match (peer, &response) {
-                (Peer::Admin, Ok(response)) => admin::answer(response, epoch),
-                (Peer::Probe, Ok(response)) if (200..300).contains(&response.status) => {
-                    Answer::Ready { workers: None }
-                }
-                (Peer::Admin, Err(_)) | (Peer::Probe, _) => Answer::No,
+            let event = match subject {
+                Subject::Readiness { epoch, peer } => self.readiness(epoch, peer, &response),
+                Subject::Drain(request) => self.drain_reply(request, &response),
             };
-            match answer {
-                Answer::Ready { .. } => {}
-                Answer::Starting { .. } => self.refused(epoch, "its admin says that it starts"),
-                Answer::No => self.refused(epoch, &refusal(peer, &response)),
-            }
-            self.handle(Event::Answered { epoch, peer, answer });
+            self.handle(event);
         }
+    }
+
+    /// What an answer says of an epoch's readiness.
+    fn readiness(
+        &mut self,
+        epoch: u32,
+        peer: Peer,
+        response: &Result<Response, http::Failure>,
+    ) -> Event {
+        let answer = match (peer, response) {
+            (Peer::Admin, Ok(response)) => admin::answer(response, epoch),
+            (Peer::Probe, Ok(response)) if (200..300).contains(&response.status) => {
+                Answer::Ready { workers: None }
+            }
+            (Peer::Admin, Err(_)) | (Peer::Probe, _) => Answer::No,
+        };
+        match answer {
+            Answer::Ready { .. } => {}
+            Answer::Starting { .. } => self.refused(epoch, "its admin says that it starts"),
+            Answer::No => self.refused(epoch, &refusal(peer, response)),
+        }
+        Event::Answered { epoch, peer, answer }
+    }
+
+    /// What became of a request to drain.
+    fn drain_reply(
+        &mut self,
+        request: Request,
+        response: &Result<Response, http::Failure>,
+    ) -> Event {
+        let reply =
+            response.as_ref().map_or(Reply::Failed, |response| drain::reply(request, response));
+        if reply == Reply::Failed
+            && let Some((epoch, _)) = self.supervisor.leaders().last()
+        {
+            let (_, path, _) = drain::question(request);
+            let path = path.split('?').next().unwrap_or(path);
+            self.refused(epoch, &format!("{}, to {path}", refusal(Peer::Admin, response)));
+        }
+        Event::Replied { request, reply }
     }
 
     pub(super) fn probe_refused(&mut self, status: Status) {
@@ -66,18 +128,19 @@ impl Driver {
         }
     }
 
-    /// Notes why an epoch is not found ready, to be told when that has lasted too long.
+    /// Notes why an answer was no, to be told when that has lasted too long.
     fn refused(&mut self, epoch: u32, why: &str) {
         let (level, event, pid) = (Level::Debug, "probed", None);
         self.log.write(&Record { level, event, epoch: Some(epoch), pid, message: &why });
         self.refusal = Some(why.to_owned());
     }
 
-    /// Says why an epoch has not been found ready, after what has been said about that.
+    /// Says what was answered last, after what has been said about it.
     pub(super) fn say_why_not(&mut self, notice: &Notice) {
         let late = matches!(
             &notice.what,
             What::NotReady { .. }
+                | What::DrainUnheard
                 | What::Ready { by: ReadyBy::Takeover, .. }
                 | What::RestartFailed { failure: Failure::Late { .. }, .. }
         );

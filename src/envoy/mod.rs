@@ -8,6 +8,7 @@
 //! attaches. (Measured with Envoy 1.40.0.)
 
 pub mod admin;
+pub mod drain;
 mod seen;
 pub mod shared_memory;
 

@@ -21,6 +21,15 @@ const USER_AGENT: &str = concat!("hot-restarter/", env!("CARGO_PKG_VERSION"));
 const PIECE: usize = 16 << 10;
 const PIECES_A_TURN: usize = 16;
 
+/// What a question does on the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// It asks.
+    Get,
+    /// It changes something, and carries nothing but its path.
+    Post,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -73,13 +82,19 @@ pub struct Exchange {
 impl Exchange {
     /// Begins to connect. The path is that of a [`Url`](super::Url), with its query; a failure
     /// is told by the first `advance`, whose time has then come at once.
-    pub fn begin(now: Moment, address: &Address, path: &str, wanted: Wanted) -> Self {
+    pub fn begin(
+        now: Moment,
+        address: &Address,
+        method: Method,
+        path: &str,
+        wanted: Wanted,
+    ) -> Self {
         let mut exchange = Self {
             address: address.clone(),
             tried: 0,
             refusal: None,
             socket: None,
-            request: request(path, address.host()),
+            request: request(method, path, address.host()),
             sent: 0,
             decoder: Decoder::new(wanted),
             deadline: now + PATIENCE,
@@ -164,9 +179,13 @@ impl Exchange {
     }
 }
 
-fn request(path: &str, host: &str) -> Vec<u8> {
+fn request(method: Method, path: &str, host: &str) -> Vec<u8> {
+    let (method, length) = match method {
+        Method::Get => ("GET", ""),
+        Method::Post => ("POST", "Content-Length: 0\r\n"),
+    };
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n{length}\
          Connection: close\r\n\r\n"
     )
     .into_bytes()

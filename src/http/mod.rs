@@ -10,4 +10,4 @@ mod exchange;
 
 pub use address::{Address, Url};
 pub use decoder::{ANSWER_LIMIT, Decoder, HEAD_LIMIT, Malformed, Response, Wanted};
-pub use exchange::{Exchange, Failure, PATIENCE};
+pub use exchange::{Exchange, Failure, Method, PATIENCE};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Action, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, What};
+use super::{Action, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, Task, What};
 use crate::exit::Exit;
 use crate::signal::Signal;
 
@@ -95,15 +95,23 @@ impl Supervisor {
     pub(super) fn stop_asked(&mut self, now: Moment, signal: Signal) {
         match &self.phase {
             Phase::Serving => self.stop(now, StopReason::Signal(signal), Outcome::Stopped),
-            Phase::Stopping(ending) | Phase::Killing(ending) => {
-                let left = ending.deadline - now;
-                self.say(What::AlreadyStopping { signal, left });
+            Phase::Draining(_) | Phase::Stopping(_) | Phase::Killing(_) => {
+                self.say_already_stopping(now, signal);
             }
             Phase::Ended => {}
         }
     }
 
-    /// Asks everything to end, once.
+    pub(super) fn say_already_stopping(&mut self, now: Moment, signal: Signal) {
+        let deadline = match &self.phase {
+            Phase::Draining(draining) => draining.since() + self.policy.term_wait,
+            Phase::Stopping(ending) | Phase::Killing(ending) => ending.deadline,
+            Phase::Serving | Phase::Ended => return,
+        };
+        self.say(What::AlreadyStopping { signal, left: deadline - now });
+    }
+
+    /// The way out begins, once: with a drain if one is wanted and somebody may be served.
     pub(super) fn stop(&mut self, now: Moment, reason: StopReason, outcome: Outcome) {
         assert_eq!(self.phase, Phase::Serving, "a stop begins once");
         let term_wait = self.policy.term_wait;
@@ -114,8 +122,28 @@ impl Supervisor {
             self.say(What::RestartRefused { why });
         }
         self.mending = None;
+        match (reason, self.policy.drain) {
+            (StopReason::Signal(_), Some(time)) => {
+                self.kill_tasks(Task::is_check);
+                self.begin_drain(now, time);
+            }
+            (
+                StopReason::Signal(_)
+                | StopReason::LastEpochEnded
+                | StopReason::NobodyServes
+                | StopReason::Interrupted
+                | StopReason::CannotStart,
+                _,
+            ) => self.ask_to_end(now, now, outcome),
+        }
+    }
+
+    /// Asks everything to end, in a stop that began at `since`.
+    pub(super) fn ask_to_end(&mut self, now: Moment, since: Moment, outcome: Outcome) {
+        let term_wait = self.policy.term_wait;
+        let epochs = self.epochs.len();
         self.kill_tasks(|_| true);
-        let mut ending = Ending::new(outcome, now, now + term_wait);
+        let mut ending = Ending::new(outcome, now, since + term_wait);
         ending.groups.extend(self.epochs.iter().map(|epoch| epoch.leader));
         ending.groups.extend(self.tasks.iter().map(|task| task.pid));
         let standing = self.standing();
@@ -194,7 +222,7 @@ impl Supervisor {
         let (ending, signal) = match &mut self.phase {
             Phase::Stopping(ending) => (ending, stop_signal),
             Phase::Killing(ending) => (ending, Signal::KILL),
-            Phase::Serving | Phase::Ended => return,
+            Phase::Serving | Phase::Draining(_) | Phase::Ended => return,
         };
         for &Orphan { pid, group } in orphans {
             if pid == group {
@@ -219,7 +247,7 @@ impl Supervisor {
                 ending.told.remove(&pid);
                 self.look_for_orphans(now);
             }
-            Phase::Serving | Phase::Ended => {}
+            Phase::Serving | Phase::Draining(_) | Phase::Ended => {}
         }
     }
 
@@ -230,7 +258,7 @@ impl Supervisor {
                 let soon = now.max(ending.last_look + ORPHAN_LOOK_AFTER_END);
                 ending.next_look = ending.next_look.min(soon);
             }
-            Phase::Serving | Phase::Ended => {}
+            Phase::Serving | Phase::Draining(_) | Phase::Ended => {}
         }
     }
 
@@ -251,7 +279,7 @@ impl Supervisor {
                     self.act(Action::NameSurvivors);
                     self.finish(true);
                 }
-                Phase::Serving | Phase::Ended => {}
+                Phase::Serving | Phase::Draining(_) | Phase::Ended => {}
             }
             return;
         }
@@ -267,7 +295,11 @@ impl Supervisor {
                 ending.next_look = now + ORPHAN_LOOK;
                 self.act(Action::ListOrphans);
             }
-            Phase::Serving | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {}
+            Phase::Serving
+            | Phase::Draining(_)
+            | Phase::Stopping(_)
+            | Phase::Killing(_)
+            | Phase::Ended => {}
         }
     }
 
@@ -278,14 +310,14 @@ impl Supervisor {
                 assert!(self.epochs.is_empty(), "a living epoch is a child");
                 self.finish(false);
             }
-            Phase::Serving | Phase::Ended => {}
+            Phase::Serving | Phase::Draining(_) | Phase::Ended => {}
         }
     }
 
     fn finish(&mut self, survivors: bool) {
         let exit = match &self.phase {
             Phase::Stopping(ending) | Phase::Killing(ending) => ending.outcome.exit(ending.killed),
-            Phase::Serving | Phase::Ended => return,
+            Phase::Serving | Phase::Draining(_) | Phase::Ended => return,
         };
         self.phase = Phase::Ended;
         self.act(Action::Foreground { group: None });

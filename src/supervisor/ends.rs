@@ -24,6 +24,7 @@ impl Supervisor {
     ) {
         match self.phase {
             Phase::Serving => {}
+            Phase::Draining(_) => return self.ended_in_drain(now, index, status, oom),
             Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
                 return self.ended_in_ending(now, index, status);
             }
@@ -81,7 +82,7 @@ impl Supervisor {
     }
 
     /// Reaps an epoch whose end is in order. What it left behind lives on.
-    fn retire(&mut self, index: usize, status: Status) {
+    pub(super) fn retire(&mut self, index: usize, status: Status) {
         let epoch = self.epochs.remove(index);
         self.say_of(epoch.number, epoch.leader, What::Ended { status });
         self.act(Action::Reap { pid: epoch.leader });

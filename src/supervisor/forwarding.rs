@@ -21,12 +21,11 @@ impl Supervisor {
     /// epoch that drains still writes its log.
     fn forward(&mut self, now: Moment, signal: Signal, deliver: fn(&mut Self, usize, Signal)) {
         match &self.phase {
-            // Every epoch has had it, and a second one makes many servers cut their drain.
-            Phase::Stopping(ending) if signal == self.policy.stop_signal => {
-                let left = ending.deadline - now;
-                self.say(What::AlreadyStopping { signal, left });
+            // Every epoch has had it or will, and a second one makes many servers cut their drain.
+            Phase::Draining(_) | Phase::Stopping(_) if signal == self.policy.stop_signal => {
+                self.say_already_stopping(now, signal);
             }
-            Phase::Serving | Phase::Stopping(_) => {
+            Phase::Serving | Phase::Draining(_) | Phase::Stopping(_) => {
                 for index in 0..self.epochs.len() {
                     if !self.epochs[index].has_failed() {
                         deliver(self, index, signal);
@@ -38,13 +37,13 @@ impl Supervisor {
     }
 
     fn reopen(&mut self, index: usize, signal: Signal) {
-        let ending = self.is_ending();
+        let in_vain = self.is_ending() && !self.drains_after_handover();
         let epoch = &mut self.epochs[index];
         match &mut epoch.state {
             State::Ready => self.forward_to_catchers(index, signal),
             // It will not become ready any more.
             State::Failed { .. } => {}
-            State::Starting(_) if ending => self.say(What::DroppedAtEnd { signal }),
+            State::Starting(_) if in_vain => self.say(What::DroppedAtEnd { signal }),
             State::Starting(starting) => {
                 starting.reopen_owed = true;
                 let (number, leader) = (epoch.number, epoch.leader);

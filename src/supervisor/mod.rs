@@ -10,14 +10,16 @@
 //! Serving: [0 starting] ──> [0 ready] ────────────────────> [0 ready, 1 starting] ──> …
 //!     │                         ^    failed before it was ready: │      │ unexpected exit
 //!     │                         └──── killed, reaped, mended <───┘      │
-//!     │ TERM, INT, last epoch ended with 0                              │
-//!     v                                                                 v
+//!     │ TERM, INT ──> Draining (--drain-timeout), if one is wanted      │
+//!     │ last epoch ended with 0 │                                       │
+//!     v                         v                                       v
 //! Stopping (ask, wait --term-wait) ────── time is up ─────> Killing (SIGKILL, 2 s)
 //!     │ no child is left                                        │ none left, or time is up
 //!     └───────────────────────> Ended <─────────────────────────┘
 //! ```
 
 mod batch;
+mod drain;
 mod ending;
 mod ends;
 mod forwarding;
@@ -33,8 +35,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use batch::Batch;
+pub use drain::DrainTime;
+use drain::Draining;
 use ending::{Ending, Outcome};
-pub use notice::{Failure, Level, Notice, ReadyBy, StopReason, What};
+pub use notice::{Drained, Failure, Level, Notice, ReadyBy, StopReason, What};
 pub use readiness::SETTLING;
 use readiness::Starting;
 pub use restart::Obstacle;
@@ -42,8 +46,8 @@ use restart::Restart;
 use rollback::Mending;
 use tasks::Running;
 pub use vocabulary::{
-    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pid, Reach, Readiness, StartFailure, Task,
-    View,
+    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pending, Pid, Reach, Readiness, Reply,
+    Request, StartFailure, Task, View,
 };
 
 pub use crate::exit::Status;
@@ -54,6 +58,8 @@ use crate::signal::Signal;
 pub struct Policy {
     /// From the signal that asks us to stop to SIGKILL.
     pub term_wait: Duration,
+    /// Before epochs are asked to end they go on serving for this long.
+    pub drain: Option<DrainTime>,
     /// What asks an epoch to end.
     pub stop_signal: Signal,
     /// How an epoch is found ready.
@@ -105,6 +111,8 @@ enum State {
 enum Phase {
     /// Epochs run and restarts are taken.
     Serving,
+    /// Everything is to end, and the newest epoch goes on serving what is pending.
+    Draining(Draining),
     /// Everything has been asked to end.
     Stopping(Ending),
     /// Everything has been sent SIGKILL.
@@ -177,17 +185,21 @@ impl Supervisor {
     pub fn is_ending(&self) -> bool {
         match self.phase {
             Phase::Serving => false,
-            Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => true,
+            Phase::Draining(_) | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => true,
         }
     }
 
     /// When [`Event::Tick`] is wanted at the latest; `None` while nothing is under way.
     pub fn next_deadline(&self) -> Option<Moment> {
+        let tasks = || self.tasks.iter().filter_map(Running::next_deadline);
         match &self.phase {
             Phase::Serving => {
-                let tasks = self.tasks.iter().filter_map(Running::next_deadline);
                 let moments = [self.starting_due(), self.restart_due(), self.mending_due()];
-                tasks.chain(moments.into_iter().flatten()).min()
+                tasks().chain(moments.into_iter().flatten()).min()
+            }
+            Phase::Draining(draining) => {
+                let starting = self.starting_due().filter(|_| self.drains_after_handover());
+                tasks().chain(starting).chain([self.drain_due(draining)]).min()
             }
             Phase::Stopping(ending) | Phase::Killing(ending) => Some(ending.next_deadline()),
             Phase::Ended => None,
@@ -224,9 +236,12 @@ impl Supervisor {
             Event::Answered { epoch, peer, answer } => self.answered(now, epoch, peer, answer),
             Event::Mended(outcome) => self.mended(now, outcome),
             Event::Changed { path } => self.changed(now, path),
+            Event::Replied { request, reply } => self.replied(now, request, reply),
             Event::Reached { epoch, signal, reach } => self.reached(epoch, signal, reach),
             Event::Orphans(orphans) => self.orphans(&orphans),
         }
+        // Whatever has happened may be what a drain waited for.
+        self.drain(now);
     }
 
     fn tick(&mut self, now: Moment) {
@@ -236,6 +251,12 @@ impl Supervisor {
                 self.tick_starting(now);
                 self.tick_mending(now);
                 self.try_restart(now);
+            }
+            Phase::Draining(_) => {
+                self.tick_tasks(now);
+                if self.drains_after_handover() {
+                    self.tick_starting(now);
+                }
             }
             Phase::Stopping(ending) | Phase::Killing(ending) => {
                 let deadline = ending.deadline;

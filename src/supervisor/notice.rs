@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Obstacle, Pid, Status};
+use super::{Obstacle, Pending, Pid, Status};
 use crate::exit::Exit;
 use crate::signal::Signal;
 
@@ -138,6 +138,68 @@ impl fmt::Display for StopReason {
     }
 }
 
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Drained {
+    /// Nothing is pending any more.
+    Empty {
+        /// So long after the stop was asked for.
+        after: Duration,
+    },
+    /// `--drain-timeout` was not enough.
+    Over {
+        /// What was pending at last, where that is known.
+        pending: Option<Pending>,
+    },
+    /// It was not enough for the newest epoch to take over.
+    HandsOver,
+    /// The admin has not answered, so nobody has been told and nothing counted.
+    Unheard,
+    /// The only epoch does not serve yet.
+    NotServing,
+    /// The newest epoch has ended.
+    NobodyServes,
+}
+
+impl fmt::Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty { after } => write!(f, "nothing is pending after {} s", Seconds(*after)),
+            Self::Over { pending: Some(pending) } => {
+                write!(f, "{pending} are cut off, since --drain-timeout is over")
+            }
+            Self::Over { pending: None } => f.write_str(
+                "--drain-timeout is over, and the admin does not tell what is cut off by that",
+            ),
+            Self::HandsOver => f.write_str(
+                "--drain-timeout is over and the newest epoch has not taken over, so nothing was \
+                 drained",
+            ),
+            Self::Unheard => f.write_str(
+                "--drain-min is over; since the admin has not answered, nobody was told to go, and \
+                 what is pending is cut off",
+            ),
+            Self::NotServing => f.write_str("there is nothing to drain before Envoy serves"),
+            Self::NobodyServes => {
+                f.write_str("the newest epoch has ended, so nobody serves any more")
+            }
+        }
+    }
+}
+
+/// "2 requests", "1 request and 3 other connections".
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |number: u64| if number == 1 { "" } else { "s" };
+        let Self { requests, connections } = *self;
+        write!(f, "{requests} request{}", plural(requests))?;
+        if connections > 0 {
+            write!(f, " and {connections} other connection{}", plural(connections))?;
+        }
+        Ok(())
+    }
+}
+
 /// One thing that happened, to an epoch or to the restarter as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notice {
@@ -183,6 +245,10 @@ pub enum What {
     DroppedAtEnd { signal: Signal },
     Suspended,
     Stopping { reason: StopReason, epochs: usize, term_wait: Duration },
+    Draining { timeout: Duration, min: Duration },
+    DrainUnheard,
+    DrainsOn { hands_over: bool, pending: Option<Pending>, after: Duration, timeout: Duration },
+    Drained { drained: Drained },
     AlreadyStopping { signal: Signal, left: Duration },
     TermWaitOver { epochs: usize, term_wait: Duration },
     Exiting { exit: Exit, survivors: bool },
@@ -235,6 +301,14 @@ impl What {
             // What brought us here has been said; this is about what may have been left behind.
             Self::Stopping { epochs: 0, .. } => (Level::Debug, "stopping"),
             Self::Stopping { .. } | Self::AlreadyStopping { .. } => (Level::Info, "stopping"),
+            Self::Draining { .. } | Self::DrainsOn { .. } => (Level::Info, "draining"),
+            Self::DrainUnheard => (Level::Warn, "drain-unheard"),
+            Self::Drained {
+                drained: Drained::Empty { .. } | Drained::NotServing | Drained::NobodyServes,
+            } => (Level::Info, "drained"),
+            Self::Drained {
+                drained: Drained::Over { .. } | Drained::HandsOver | Drained::Unheard,
+            } => (Level::Warn, "drained"),
             Self::TermWaitOver { .. } => (Level::Warn, "term-wait-over"),
             Self::Exiting { exit, .. } if exit.is_clean() => (Level::Info, "exiting"),
             Self::Exiting { .. } => (Level::Error, "exiting"),
@@ -323,6 +397,25 @@ impl fmt::Display for What {
                 Epochs(*epochs),
                 Seconds(*term_wait)
             ),
+            Self::Draining { timeout, min } => write!(
+                f,
+                "serving on until nothing is pending, for {} s at least (--drain-min) and {} s at \
+                 most (--drain-timeout)",
+                Seconds(*min),
+                Seconds(*timeout)
+            ),
+            Self::DrainUnheard => f.write_str(
+                "--envoy-admin does not do what a drain needs; it is asked again each half second",
+            ),
+            Self::DrainsOn { hands_over, pending, after, timeout } => {
+                match pending {
+                    _ if *hands_over => f.write_str("the newest epoch has not taken over")?,
+                    Some(pending) => pending.fmt(f)?,
+                    None => f.write_str("what is pending is not known")?,
+                }
+                write!(f, ", {} s of {} s", after.as_secs(), Seconds(*timeout))
+            }
+            Self::Drained { drained } => drained.fmt(f),
             Self::AlreadyStopping { signal, left } => {
                 write!(f, "{signal} received, stopping already; {} s are left", Seconds(*left))
             }

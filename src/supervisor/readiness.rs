@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::looks::Looks;
 use super::{
-    Action, Answer, Epoch, Moment, Peer, Pid, Readiness, ReadyBy, State, Supervisor, View, What,
+    Action, Answer, Epoch, Moment, Peer, Phase, Pid, Readiness, ReadyBy, State, Supervisor, View,
+    What,
 };
 use crate::signal::Signal;
 
@@ -165,9 +166,11 @@ impl Supervisor {
 
     /// A server answers.
     pub(super) fn answered(&mut self, now: Moment, number: u32, peer: Peer, answer: Answer) {
-        if self.is_ending() {
-            return;
-        }
+        let found_out = match self.phase {
+            Phase::Serving => true,
+            Phase::Draining(_) => self.drains_after_handover(),
+            Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => return,
+        };
         let Some(index) = self.epochs.iter().position(|epoch| epoch.number == number) else {
             return;
         };
@@ -176,14 +179,15 @@ impl Supervisor {
             (_, Answer::Starting { .. } | Answer::No) => false,
         };
         let decides = match peer {
-            Peer::Probe => self.policy.readiness == Readiness::Http,
+            Peer::Probe => found_out && self.policy.readiness == Readiness::Http,
             Peer::Admin => {
                 // An answer to a question about an epoch of this number that has failed since.
                 if !mem::take(&mut self.epochs[index].admin_asked) {
                     return;
                 }
                 self.note_admin(now, index, answer);
-                self.policy.readiness == Readiness::Admin
+                self.identified(now, number, answer);
+                found_out && self.policy.readiness == Readiness::Admin
             }
         };
         if decides {

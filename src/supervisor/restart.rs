@@ -102,7 +102,7 @@ impl Supervisor {
     pub(super) fn restart_asked(&mut self, now: Moment) {
         match self.phase {
             Phase::Serving => {}
-            Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
+            Phase::Draining(_) | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
                 let why = "everything is being stopped".into();
                 return self.say(What::RestartRefused { why });
             }

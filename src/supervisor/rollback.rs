@@ -87,6 +87,10 @@ impl Supervisor {
             let group = Some(newest.leader);
             self.act(Action::Foreground { group });
         }
+        if self.is_ending() {
+            // Nobody will need that memory again.
+            return;
+        }
         let looks = Looks::begin_now(now);
         let failed = failed.number;
         self.mending = Some(Mending { failed, group, status, looks, given_up: false, busy: true });

@@ -69,6 +69,16 @@ pub enum Task {
     },
 }
 
+impl Task {
+    /// Whether it is the check before a restart.
+    pub fn is_check(self) -> bool {
+        match self {
+            Self::Check { .. } => true,
+            Self::Probe { .. } => false,
+        }
+    }
+}
+
 /// Who is asked about an epoch, without waiting for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
@@ -106,6 +116,44 @@ pub enum Answer {
         /// How many worker threads it has, where the answer tells.
         workers: Option<u32>,
     },
+}
+
+/// What the admin of the newest epoch is asked for while a stop drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// To fail its health check, and tell each client with its next answer to go.
+    FailHealthCheck,
+    /// To do the same on listeners that have no health check, and go on accepting.
+    DrainListeners,
+    /// How much is pending.
+    CountPending,
+}
+
+/// What becomes of a [`Request`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// It has been done.
+    Done,
+    /// So much is pending.
+    Pending(Pending),
+    /// It was refused, or nothing that could be understood came in time.
+    Failed,
+}
+
+/// What an Envoy serves, the epochs before it included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pending {
+    /// HTTP requests that have not been answered.
+    pub requests: u64,
+    /// Connections of another protocol.
+    pub connections: u64,
+}
+
+impl Pending {
+    /// Whether nothing would be cut off.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// What became of the memory that a failed epoch shared with the one in service.
@@ -218,6 +266,13 @@ pub enum Event {
         /// What it says.
         answer: Answer,
     },
+    /// Answers [`Action::Request`], in its own time.
+    Replied {
+        /// What was asked for.
+        request: Request,
+        /// What became of it.
+        reply: Reply,
+    },
     /// Answers [`Action::Mend`].
     Mended(Mended),
     /// A watched path has changed, and has been quiet since.
@@ -272,6 +327,12 @@ pub enum Action {
         epoch: u32,
         /// Whom.
         peer: Peer,
+    },
+    /// Ask the admin that has said to be the newest epoch's. Answered by [`Event::Replied`], later
+    /// but within a bounded time.
+    Request {
+        /// For what.
+        request: Request,
     },
     /// Send SIGKILL to every process of an epoch whose leader is not reaped.
     KillEpoch {

@@ -22,7 +22,7 @@ const BOUND: Duration = Duration::from_secs(20);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 fn get(address: &Address, wanted: Wanted) -> Exchange {
-    Exchange::begin(NOW, address, "/ready?x", wanted)
+    Exchange::begin(NOW, address, Method::Get, "/ready?x", wanted)
 }
 
 /// Drives an exchange as the loop does; the outcome, and how many turns that took.
@@ -91,7 +91,7 @@ fn hello() -> Response {
 #[test]
 fn a_question_is_asked_and_answered() {
     let (address, server) = serve(|stream| stream.write_all(OK).expect("it listens"));
-    let exchange = Exchange::begin(NOW, &address, "/ready?x", Wanted::Body);
+    let exchange = Exchange::begin(NOW, &address, Method::Get, "/ready?x", Wanted::Body);
     assert_eq!(drive(exchange).0.expect("an answer"), hello());
     let expected = format!(
         "GET /ready?x HTTP/1.1\r\nHost: {address}\r\nUser-Agent: hot-restarter/{}\r\n\

@@ -1,0 +1,156 @@
+//! How an Envoy is told to drain, and what it says is pending.
+//!
+//! Measured with Envoy 1.40.0: `/healthcheck/fail` sends `Connection: close` or GOAWAY with each
+//! answer from then on, and closes that connection 5 s later; `/drain_listeners?graceful` does the
+//! same on listeners without a health check, and without `skip_exit` closes the listeners when
+//! Envoy's own drain time is over, so that new connections are refused. Idle connections are
+//! neither told nor closed, so what is waited for is requests, and of other protocols connections.
+
+use std::str;
+
+use crate::http::{Method, Response, Wanted};
+use crate::supervisor::{Pending, Reply, Request};
+
+/// Gauges of listeners and of HTTP connection managers: `^(http|listener)\..*\.downstream_(rq|cx)_active$`.
+const STATS: &str = "/stats?type=Gauges\
+    &filter=%5E(http%7Clistener)%5C..*%5C.downstream_(rq%7Ccx)_active%24";
+
+/// How it is asked: method, path with query, and what of the answer matters.
+pub fn question(request: Request) -> (Method, &'static str, Wanted) {
+    match request {
+        Request::FailHealthCheck => (Method::Post, "/healthcheck/fail", Wanted::Status),
+        Request::DrainListeners => {
+            (Method::Post, "/drain_listeners?graceful&skip_exit", Wanted::Status)
+        }
+        Request::CountPending => (Method::Get, STATS, Wanted::Body),
+    }
+}
+
+/// What an answer says. Only 200 comes with one.
+pub fn reply(request: Request, response: &Response) -> Reply {
+    match request {
+        _ if response.status != 200 => Reply::Failed,
+        Request::FailHealthCheck | Request::DrainListeners => Reply::Done,
+        Request::CountPending => pending(&response.body).map_or(Reply::Failed, Reply::Pending),
+    }
+}
+
+/// Adds up the answer to [`Request::CountPending`]; `None` where it is none.
+pub fn pending(body: &[u8]) -> Option<Pending> {
+    let mut requests: u64 = 0;
+    let mut http_connections: u64 = 0;
+    let mut connections: u64 = 0;
+    let mut own_request = false;
+    for line in str::from_utf8(body).ok()?.lines() {
+        let (name, value) = line.split_once(": ")?;
+        let value: u64 = value.parse().ok()?;
+        let (owner, what) = name.rsplit_once('.')?;
+        let sum = match (owner.split_once('.')?, what) {
+            // The admin serves us, and is drained by nobody.
+            (("http", "admin"), "downstream_rq_active") => {
+                own_request = true;
+                continue;
+            }
+            (("http" | "listener", of), _) if of == "admin" || of.starts_with("admin.") => continue,
+            (("http", _), "downstream_rq_active") => &mut requests,
+            (("http", _), "downstream_cx_active") => &mut http_connections,
+            // Its share is in the listener's figure.
+            (("listener", of), "downstream_cx_active") if is_of_worker(of) => continue,
+            (("listener", _), "downstream_cx_active") => &mut connections,
+            _ => return None,
+        };
+        *sum = sum.saturating_add(value);
+    }
+    // The very request that asks is counted, so an answer without that is no answer to it.
+    own_request
+        .then_some(Pending { requests, connections: connections.saturating_sub(http_connections) })
+}
+
+/// Whether this is `LISTENER.worker_N`.
+fn is_of_worker(listener: &str) -> bool {
+    let worker = listener.rsplit_once('.').and_then(|(_, last)| last.strip_prefix("worker_"));
+    worker.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "http.admin.downstream_cx_active: 1\nhttp.admin.downstream_rq_active: 1\n";
+    const ADMIN: &str = "listener.admin.downstream_cx_active: 7\n\
+        listener.admin.main_thread.downstream_cx_active: 7\n";
+
+    fn count(gauges: &str) -> Option<(u64, u64)> {
+        let body = format!("{OWN}{gauges}{ADMIN}");
+        pending(body.as_bytes()).map(|Pending { requests, connections }| (requests, connections))
+    }
+
+    #[test]
+    fn requests_count_and_idle_http_connections_do_not() {
+        let gauges = "http.in.gress.downstream_cx_active: 9\nhttp.in.gress.downstream_rq_active: 2\n\
+            http.b.downstream_cx_active: 1\nhttp.b.downstream_rq_active: 1\n\
+            listener.127.0.0.1_1.downstream_cx_active: 9\n\
+            listener.127.0.0.1_1.worker_0.downstream_cx_active: 5\n\
+            listener.127.0.0.1_1.worker_10.downstream_cx_active: 4\n\
+            listener.[__1]_2.downstream_cx_active: 1\n";
+        assert_eq!(count(gauges), Some((3, 0)));
+        let tcp = "listener.0.0.0.0_3.downstream_cx_active: 4\n";
+        assert_eq!(count(&format!("{gauges}{tcp}")), Some((3, 4)));
+        assert_eq!(count(""), Some((0, 0)));
+        // Taken at different moments, the parts may be more than the whole.
+        assert_eq!(count("http.x.downstream_cx_active: 9\n"), Some((0, 0)));
+    }
+
+    #[test]
+    fn names_that_resemble_ours_are_others() {
+        for (gauges, expected) in [
+            ("http.admin2.downstream_rq_active: 2\n", (2, 0)),
+            ("http.administration.x.downstream_rq_active: 2\n", (2, 0)),
+            ("listener.admin_public.downstream_cx_active: 3\n", (0, 3)),
+            ("listener.a.worker_x.downstream_cx_active: 3\n", (0, 3)),
+            ("listener.worker_1.downstream_cx_active: 3\n", (0, 3)),
+            ("http.a.worker_1.downstream_rq_active: 3\n", (3, 0)),
+            ("http.admin.x.downstream_rq_active: 3\n", (0, 0)),
+        ] {
+            assert_eq!(count(gauges), Some(expected), "{gauges}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_taken_for_nothing() {
+        for body in ["", "\n", "OK\n", "<html>", "listener.a.downstream_cx_active: 0\n", ADMIN] {
+            assert_eq!(pending(body.as_bytes()), None, "{body:?}");
+        }
+        for line in [
+            "http.a.downstream_rq_active: many\n",
+            "http.a.downstream_rq_active: -1\n",
+            "http.a.downstream_rq_active 1\n",
+            "http.a.downstream_rq_total: 1\n",
+            "cluster.a.downstream_rq_active: 1\n",
+            "downstream_rq_active: 1\n",
+            "\n",
+        ] {
+            assert_eq!(count(line), None, "{line:?}");
+        }
+        assert_eq!(pending(&[OWN.as_bytes(), &[0xff, b'\n']].concat()), None);
+        let most = u64::MAX;
+        let gauges =
+            format!("http.a.downstream_rq_active: {most}\nhttp.b.downstream_rq_active: 1\n");
+        assert_eq!(count(&gauges), Some((most, 0)));
+    }
+
+    #[test]
+    fn only_200_is_a_yes() {
+        let said = |status, body: &str| Response { status, body: body.into() };
+        for request in [Request::FailHealthCheck, Request::DrainListeners] {
+            assert_eq!(reply(request, &said(200, "")), Reply::Done);
+            assert_eq!(reply(request, &said(403, "OK")), Reply::Failed);
+        }
+        let nothing = Reply::Pending(Pending::default());
+        assert_eq!(reply(Request::CountPending, &said(200, OWN)), nothing);
+        assert_eq!(reply(Request::CountPending, &said(200, "OK")), Reply::Failed);
+        assert_eq!(reply(Request::CountPending, &said(503, OWN)), Reply::Failed);
+    }
+}

@@ -1,0 +1,298 @@
+//! A stop that drains first: the newest Envoy goes on serving, tells its clients to go elsewhere,
+//! and is asked to end when nothing is pending.
+//!
+//! ```text
+//! Handover ──> Identify ──> FailHealthCheck ──> DrainListeners ──> Count ──> asked to end
+//!     │            └ nobody answers for --drain-min ────────────────────────────^
+//!     └ and from anywhere, when --drain-timeout is over ────────────────────────^
+//! ```
+
+use std::time::Duration;
+
+use super::notice::Drained;
+use super::{
+    Action, Answer, Moment, Outcome, Peer, Pending, Phase, Reply, Request, State, Status,
+    Supervisor, What,
+};
+
+/// The pause between an answer of the admin and the next question.
+const ASK_PAUSE: Duration = Duration::from_millis(500);
+/// How often the log tells how far a drain has come.
+const WORD_PAUSE: Duration = Duration::from_secs(3);
+
+/// How long a stop drains, counted from the signal that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainTime {
+    /// No longer than this.
+    pub timeout: Duration,
+    /// And so long after Envoy has been told, whatever is pending: who sends to it needs time to
+    /// notice.
+    pub min: Duration,
+}
+
+/// A drain that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Draining {
+    /// When the stop was asked for.
+    since: Moment,
+    step: Step,
+    /// Until then we serve whatever is pending, unless the whole time is over.
+    serve_until: Moment,
+    /// The admin has been asked for something and has not answered.
+    asked: bool,
+    /// When it is asked again.
+    next_ask: Moment,
+    /// When the log tells how far we have come.
+    next_word: Moment,
+    /// What was pending at the last count.
+    pending: Option<Pending>,
+    /// The admin has failed to answer, which has been said.
+    unheard: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    /// The newest epoch has not taken over: an Envoy that initialises drains nothing, though it
+    /// answers.
+    Handover,
+    /// Whoever answers must be the newest epoch: another Envoy's admin is none of our business.
+    Identify,
+    /// Its clients and load balancers are to go.
+    FailHealthCheck,
+    /// So are those of listeners without a health check.
+    DrainListeners,
+    /// It has been told, and we wait until nothing is pending.
+    Count,
+}
+
+impl Draining {
+    fn turn_to(&mut self, now: Moment, step: Step) {
+        self.step = step;
+        self.next_ask = now;
+    }
+
+    fn ask_later(&mut self, now: Moment) {
+        let pause = now + ASK_PAUSE;
+        // What ends the drain is a count after the least time, at its end if possible.
+        self.next_ask = if now < self.serve_until { pause.min(self.serve_until) } else { pause };
+    }
+
+    /// Since when, for the time that is left of a whole stop.
+    pub(super) fn since(&self) -> Moment {
+        self.since
+    }
+}
+
+impl Supervisor {
+    pub(super) fn begin_drain(&mut self, now: Moment, time: DrainTime) {
+        let DrainTime { timeout, min } = time;
+        self.say(What::Draining { timeout, min });
+        self.phase = Phase::Draining(Draining {
+            since: now,
+            step: Step::Handover,
+            serve_until: now,
+            asked: false,
+            next_ask: now,
+            next_word: now + WORD_PAUSE,
+            pending: None,
+            unheard: false,
+        });
+    }
+
+    fn drain_time(&self) -> DrainTime {
+        self.policy.drain.expect("a drain was asked for")
+    }
+
+    /// Whether the newest epoch is still to take over from an older one.
+    fn hands_over(&self) -> bool {
+        let starting = self.newest().is_some_and(|newest| match newest.state {
+            State::Starting(_) => true,
+            State::Ready | State::Failed { .. } => false,
+        });
+        starting && self.epochs.len() > 1
+    }
+
+    /// Whether a drain waits for the newest epoch to take over, which is found out as ever.
+    pub(super) fn drains_after_handover(&self) -> bool {
+        match &self.phase {
+            Phase::Draining(draining) => draining.step == Step::Handover,
+            Phase::Serving | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => false,
+        }
+    }
+
+    /// When a drain has something to ask or to say, or is over.
+    pub(super) fn drain_due(&self, draining: &Draining) -> Moment {
+        let over = draining.since + self.drain_time().timeout;
+        let asks = !draining.asked && draining.step != Step::Handover;
+        let due = over.min(draining.next_word);
+        if asks { due.min(draining.next_ask) } else { due }
+    }
+
+    /// Takes a drain, if there is one, as far as it comes.
+    pub(super) fn drain(&mut self, now: Moment) {
+        let DrainTime { timeout, min } = match self.policy.drain {
+            Some(time) => time,
+            None => return,
+        };
+        let hands_over = self.hands_over();
+        let Phase::Draining(draining) = &mut self.phase else {
+            return;
+        };
+        if draining.since + timeout <= now {
+            let pending = draining.pending;
+            let drained = if hands_over { Drained::HandsOver } else { Drained::Over { pending } };
+            return self.drained(now, drained);
+        }
+        if draining.step == Step::Handover && !hands_over {
+            draining.serve_until = now + min;
+            draining.turn_to(now, Step::Identify);
+        }
+        if draining.next_word <= now {
+            draining.next_word = now + WORD_PAUSE;
+            let (after, pending) = (now - draining.since, draining.pending);
+            self.say(What::DrainsOn { hands_over, pending, after, timeout });
+        }
+        self.ask_for_the_step(now);
+    }
+
+    fn ask_for_the_step(&mut self, now: Moment) {
+        let standing = self.standing();
+        let Phase::Draining(draining) = &mut self.phase else {
+            return;
+        };
+        if draining.asked || now < draining.next_ask {
+            return;
+        }
+        let request = match draining.step {
+            Step::Handover => return,
+            Step::Identify => {
+                draining.asked = true;
+                let newest = &mut self.epochs[standing - 1];
+                let epoch = newest.number;
+                // The question that looked whether it is ready may be open; its answer will do.
+                if !std::mem::replace(&mut newest.admin_asked, true) {
+                    self.act(Action::Ask { epoch, peer: Peer::Admin });
+                }
+                return;
+            }
+            Step::FailHealthCheck => Request::FailHealthCheck,
+            Step::DrainListeners => Request::DrainListeners,
+            Step::Count => Request::CountPending,
+        };
+        draining.asked = true;
+        self.act(Action::Request { request });
+    }
+
+    /// The admin has said who it is.
+    pub(super) fn identified(&mut self, now: Moment, number: u32, answer: Answer) {
+        let newest = self.standing().checked_sub(1).map(|newest| self.epochs[newest].number);
+        let older = self.standing() > 1;
+        let min = self.drain_time().min;
+        let Phase::Draining(draining) = &mut self.phase else {
+            return;
+        };
+        if draining.step != Step::Identify || newest != Some(number) {
+            return;
+        }
+        draining.asked = false;
+        match answer {
+            Answer::No => self.drain_failed(now),
+            Answer::Ready { .. } => draining.turn_to(now, Step::FailHealthCheck),
+            // It was taken for ready too soon, and the older ones serve.
+            Answer::Starting { .. } if older => {
+                draining.serve_until = now + min;
+                draining.ask_later(now);
+            }
+            Answer::Starting { .. } => self.drained(now, Drained::NotServing),
+        }
+    }
+
+    /// The admin has done what it was asked for, or has not.
+    pub(super) fn replied(&mut self, now: Moment, request: Request, reply: Reply) {
+        let Some(DrainTime { min, .. }) = self.policy.drain else {
+            return;
+        };
+        let Phase::Draining(draining) = &mut self.phase else {
+            return;
+        };
+        draining.asked = false;
+        match (request, reply) {
+            (_, Reply::Failed) => self.drain_failed(now),
+            (Request::FailHealthCheck, _) => draining.turn_to(now, Step::DrainListeners),
+            (Request::DrainListeners, _) => {
+                draining.serve_until = now + min;
+                draining.turn_to(now, Step::Count);
+            }
+            (Request::CountPending, Reply::Done) => self.drain_failed(now),
+            (Request::CountPending, Reply::Pending(pending)) => {
+                draining.pending = Some(pending);
+                draining.ask_later(now);
+                if pending.is_nothing() && draining.serve_until <= now {
+                    let after = now - draining.since;
+                    self.drained(now, Drained::Empty { after });
+                }
+            }
+        }
+    }
+
+    /// A question to the admin was in vain. It is asked again, and where it has not even said who
+    /// it is, no longer than `--drain-min`.
+    fn drain_failed(&mut self, now: Moment) {
+        let Phase::Draining(draining) = &mut self.phase else {
+            return;
+        };
+        draining.pending = None;
+        draining.ask_later(now);
+        let first = !std::mem::replace(&mut draining.unheard, true);
+        let too_long = draining.serve_until <= now;
+        let step = draining.step;
+        if first {
+            self.say(What::DrainUnheard);
+        }
+        if !too_long {
+            return;
+        }
+        match step {
+            Step::Handover | Step::Count => {}
+            Step::Identify => self.drained(now, Drained::Unheard),
+            Step::FailHealthCheck | Step::DrainListeners => {
+                if let Phase::Draining(draining) = &mut self.phase {
+                    draining.step = Step::Count;
+                }
+            }
+        }
+    }
+
+    /// An epoch has ended while we drain.
+    pub(super) fn ended_in_drain(
+        &mut self,
+        now: Moment,
+        index: usize,
+        status: Status,
+        oom: Option<u64>,
+    ) {
+        let epoch = &self.epochs[index];
+        if epoch.has_failed() {
+            self.say_of(epoch.number, epoch.leader, What::Ended { status });
+            return self.clear_away(now, status);
+        }
+        let newest = index + 1 == self.standing();
+        if newest && self.hands_over() {
+            return self.restart_failed(now, status, oom);
+        }
+        self.retire(index, status);
+        if newest {
+            self.drained(now, Drained::NobodyServes);
+        }
+    }
+
+    /// The drain is over, and everything is asked to end.
+    fn drained(&mut self, now: Moment, drained: Drained) {
+        let Phase::Draining(draining) = &self.phase else {
+            return;
+        };
+        let since = draining.since;
+        self.say(What::Drained { drained });
+        self.ask_to_end(now, since, Outcome::Stopped);
+    }
+}
