@@ -17,11 +17,14 @@ use super::{
 
 /// The pause between an answer of the admin and the next question.
 const ASK_PAUSE: Duration = Duration::from_millis(500);
+/// What the newest Envoy says of the older ones may be so old: it learns of them with each flush of
+/// its statistics, every 5 s unless its configuration says otherwise (measured with 1.40.0).
+const OLDER_LAG: Duration = Duration::from_secs(5);
 /// How often the log tells how far a drain has come.
 const WORD_PAUSE: Duration = Duration::from_secs(3);
 
 /// How long a stop drains, counted from the signal that asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrainTime {
     /// No longer than this.
     pub timeout: Duration,
@@ -35,6 +38,7 @@ pub struct DrainTime {
 pub(super) struct Draining {
     /// When the stop was asked for.
     since: Moment,
+    time: DrainTime,
     step: Step,
     /// Until then we serve whatever is pending, unless the whole time is over.
     serve_until: Moment,
@@ -46,6 +50,8 @@ pub(super) struct Draining {
     next_word: Moment,
     /// What was pending at the last count.
     pending: Option<Pending>,
+    /// The first of the counts in a row that found nothing, up to the last.
+    nothing_since: Option<Moment>,
     /// The admin has failed to answer, which has been said.
     unheard: bool,
 }
@@ -77,6 +83,14 @@ impl Draining {
         self.next_ask = if now < self.serve_until { pause.min(self.serve_until) } else { pause };
     }
 
+    /// When there is something to ask or to say, or it is over.
+    pub(super) fn due(&self) -> Moment {
+        let over = self.since + self.time.timeout;
+        let asks = !self.asked && self.step != Step::Handover;
+        let due = over.min(self.next_word);
+        if asks { due.min(self.next_ask) } else { due }
+    }
+
     /// Since when, for the time that is left of a whole stop.
     pub(super) fn since(&self) -> Moment {
         self.since
@@ -89,18 +103,16 @@ impl Supervisor {
         self.say(What::Draining { timeout, min });
         self.phase = Phase::Draining(Draining {
             since: now,
+            time,
             step: Step::Handover,
             serve_until: now,
             asked: false,
             next_ask: now,
             next_word: now + WORD_PAUSE,
             pending: None,
+            nothing_since: None,
             unheard: false,
         });
-    }
-
-    fn drain_time(&self) -> DrainTime {
-        self.policy.drain.expect("a drain was asked for")
     }
 
     /// Whether the newest epoch is still to take over from an older one.
@@ -120,37 +132,38 @@ impl Supervisor {
         }
     }
 
-    /// When a drain has something to ask or to say, or is over.
-    pub(super) fn drain_due(&self, draining: &Draining) -> Moment {
-        let over = draining.since + self.drain_time().timeout;
-        let asks = !draining.asked && draining.step != Step::Handover;
-        let due = over.min(draining.next_word);
-        if asks { due.min(draining.next_ask) } else { due }
+    /// Whether the time of a drain is over. That is looked at before anything else that time may
+    /// have brought: nothing delays a stop beyond `--drain-timeout`.
+    pub(super) fn tick_drain(&mut self, now: Moment) -> bool {
+        let hands_over = self.hands_over();
+        let Phase::Draining(draining) = &mut self.phase else {
+            return false;
+        };
+        let timeout = draining.time.timeout;
+        let (pending, after) = (draining.pending, now - draining.since);
+        if timeout <= after {
+            let drained = if hands_over { Drained::HandsOver } else { Drained::Over { pending } };
+            self.drained(now, drained);
+            return true;
+        }
+        if draining.next_word <= now {
+            draining.next_word = now + WORD_PAUSE;
+            self.say(What::DrainsOn { hands_over, pending, after, timeout });
+        }
+        false
     }
 
     /// Takes a drain, if there is one, as far as it comes.
     pub(super) fn drain(&mut self, now: Moment) {
-        let DrainTime { timeout, min } = match self.policy.drain {
-            Some(time) => time,
-            None => return,
-        };
         let hands_over = self.hands_over();
         let Phase::Draining(draining) = &mut self.phase else {
             return;
         };
-        if draining.since + timeout <= now {
-            let pending = draining.pending;
-            let drained = if hands_over { Drained::HandsOver } else { Drained::Over { pending } };
-            return self.drained(now, drained);
-        }
         if draining.step == Step::Handover && !hands_over {
-            draining.serve_until = now + min;
+            draining.serve_until = now + draining.time.min;
             draining.turn_to(now, Step::Identify);
-        }
-        if draining.next_word <= now {
-            draining.next_word = now + WORD_PAUSE;
-            let (after, pending) = (now - draining.since, draining.pending);
-            self.say(What::DrainsOn { hands_over, pending, after, timeout });
+            // An epoch 0 that is not ready is not found to be any more.
+            self.kill_tasks(|_| true);
         }
         self.ask_for_the_step(now);
     }
@@ -167,10 +180,9 @@ impl Supervisor {
             Step::Handover => return,
             Step::Identify => {
                 draining.asked = true;
-                let newest = &mut self.epochs[standing - 1];
-                let epoch = newest.number;
+                let epoch = self.epochs[standing - 1].number;
                 // The question that looked whether it is ready may be open; its answer will do.
-                if !std::mem::replace(&mut newest.admin_asked, true) {
+                if !self.note_admin_asked(epoch) {
                     self.act(Action::Ask { epoch, peer: Peer::Admin });
                 }
                 return;
@@ -187,7 +199,6 @@ impl Supervisor {
     pub(super) fn identified(&mut self, now: Moment, number: u32, answer: Answer) {
         let newest = self.standing().checked_sub(1).map(|newest| self.epochs[newest].number);
         let older = self.standing() > 1;
-        let min = self.drain_time().min;
         let Phase::Draining(draining) = &mut self.phase else {
             return;
         };
@@ -200,7 +211,7 @@ impl Supervisor {
             Answer::Ready { .. } => draining.turn_to(now, Step::FailHealthCheck),
             // It was taken for ready too soon, and the older ones serve.
             Answer::Starting { .. } if older => {
-                draining.serve_until = now + min;
+                draining.serve_until = now + draining.time.min;
                 draining.ask_later(now);
             }
             Answer::Starting { .. } => self.drained(now, Drained::NotServing),
@@ -209,9 +220,7 @@ impl Supervisor {
 
     /// The admin has done what it was asked for, or has not.
     pub(super) fn replied(&mut self, now: Moment, request: Request, reply: Reply) {
-        let Some(DrainTime { min, .. }) = self.policy.drain else {
-            return;
-        };
+        let older = self.standing() > 1;
         let Phase::Draining(draining) = &mut self.phase else {
             return;
         };
@@ -220,14 +229,22 @@ impl Supervisor {
             (_, Reply::Failed) => self.drain_failed(now),
             (Request::FailHealthCheck, _) => draining.turn_to(now, Step::DrainListeners),
             (Request::DrainListeners, _) => {
-                draining.serve_until = now + min;
+                draining.serve_until = now + draining.time.min;
                 draining.turn_to(now, Step::Count);
             }
             (Request::CountPending, Reply::Done) => self.drain_failed(now),
             (Request::CountPending, Reply::Pending(pending)) => {
                 draining.pending = Some(pending);
                 draining.ask_later(now);
-                if pending.is_nothing() && draining.serve_until <= now {
+                if !pending.is_nothing() {
+                    draining.nothing_since = None;
+                    return;
+                }
+                let since = *draining.nothing_since.get_or_insert(now);
+                // An Envoy does not read all of its gauges at one moment, so one count is none.
+                let twice = since < now && draining.serve_until <= now;
+                let older_too = since.max(draining.serve_until) + OLDER_LAG <= now;
+                if twice && (!older || older_too) {
                     let after = now - draining.since;
                     self.drained(now, Drained::Empty { after });
                 }
@@ -242,6 +259,7 @@ impl Supervisor {
             return;
         };
         draining.pending = None;
+        draining.nothing_since = None;
         draining.ask_later(now);
         let first = !std::mem::replace(&mut draining.unheard, true);
         let too_long = draining.serve_until <= now;

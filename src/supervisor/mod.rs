@@ -199,7 +199,7 @@ impl Supervisor {
             }
             Phase::Draining(draining) => {
                 let starting = self.starting_due().filter(|_| self.drains_after_handover());
-                tasks().chain(starting).chain([self.drain_due(draining)]).min()
+                tasks().chain(starting).chain([draining.due()]).min()
             }
             Phase::Stopping(ending) | Phase::Killing(ending) => Some(ending.next_deadline()),
             Phase::Ended => None,
@@ -253,6 +253,9 @@ impl Supervisor {
                 self.try_restart(now);
             }
             Phase::Draining(_) => {
+                if self.tick_drain(now) {
+                    return;
+                }
                 self.tick_tasks(now);
                 if self.drains_after_handover() {
                     self.tick_starting(now);

@@ -160,8 +160,19 @@ impl Supervisor {
     }
 
     fn ask_admin(&mut self, epoch: u32) {
-        self.epochs.last_mut().expect("it is asked about").admin_asked = true;
+        self.note_admin_asked(epoch);
         self.act(Action::Ask { epoch, peer: Peer::Admin });
+    }
+
+    /// Notes about which epoch the admin is asked; says whether it is already. A question about
+    /// another one is given up by that.
+    pub(super) fn note_admin_asked(&mut self, number: u32) -> bool {
+        let mut already = false;
+        for epoch in &mut self.epochs {
+            let asked = mem::replace(&mut epoch.admin_asked, epoch.number == number);
+            already |= asked && epoch.number == number;
+        }
+        already
     }
 
     /// A server answers.
@@ -298,7 +309,9 @@ impl Supervisor {
         };
         self.say_of(number, leader, What::Ready { after, by });
         self.act(Action::RecordMemory);
-        if starting.reopen_owed {
+        // In a stop nobody gets its signal twice, for whatever reason.
+        let twice = self.is_ending() && self.policy.stop_signal == Signal::USR1;
+        if starting.reopen_owed && !twice {
             self.forward_to_catchers(self.epochs.len() - 1, Signal::USR1);
         }
         self.try_restart(now);

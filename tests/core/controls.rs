@@ -6,7 +6,8 @@
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Action, Answer, Event, Mended, Peer, Pid, Readiness, Status, Task, View,
+    Action, Answer, Event, Mended, Peer, Pending, Pid, Readiness, Reply, Request, Status, Task,
+    View,
 };
 
 use crate::kernel::Process;
@@ -49,6 +50,7 @@ fn is_signal(action: &Action, wanted: Signal) -> bool {
         | Action::Look { .. }
         | Action::Run { .. }
         | Action::Ask { .. }
+        | Action::Request { .. }
         | Action::KillEpoch { .. }
         | Action::Mend { .. }
         | Action::ListOrphans
@@ -357,7 +359,9 @@ fn a_repair_that_is_not_tried_again() {
 #[test]
 fn a_start_beside_what_a_failed_epoch_left() {
     is_found_out_when_it_hears("beside what a failed epoch left", |event, world| match event {
-        Event::Mended(Mended::Busy) if !world.said.contains_key("not-repaired") => {
+        Event::Mended(Mended::Busy)
+            if world.ledger.is_restart_wanted() && !world.said.contains_key("not-repaired") =>
+        {
             Some(Event::Mended(Mended::Clean))
         }
         other => Some(other),
@@ -470,8 +474,10 @@ fn a_task_that_leaves_something() {
 
 #[test]
 fn a_probe_of_another_epoch() {
-    is_found_out("which does not start", |action, _| match action {
-        Action::Ask { epoch, peer } if epoch > 0 => vec![Action::Ask { epoch: epoch - 1, peer }],
+    is_found_out("which does not start", |action, world| match action {
+        Action::Ask { epoch, peer } if epoch > 0 && !world.ledger.is_ending() => {
+            vec![Action::Ask { epoch: epoch - 1, peer }]
+        }
         other => vec![other],
     });
 }
@@ -490,7 +496,9 @@ fn an_answer_that_is_invented() {
 fn an_answer_that_is_believed_while_the_epoch_initialises() {
     is_found_out_when_it_hears("is not ready by", |event, world| match event {
         Event::Seen { epoch, view: View::Starting }
-            if world.policy.readiness == Readiness::Http && !world.policy.rollback =>
+            if world.policy.readiness == Readiness::Http
+                && !world.policy.rollback
+                && !world.ledger.is_ready(epoch) =>
         {
             Some(Event::Seen { epoch, view: View::Ready })
         }
@@ -518,6 +526,89 @@ fn an_admin_that_nobody_asks() {
 
 /// The judge itself is no obstacle: the lives that find all of these are led to their end by
 /// the core as it is.
+fn is_request(action: &Action, wanted: Request) -> bool {
+    matches!(action, Action::Request { request } if *request == wanted)
+}
+
+#[test]
+fn a_stop_signal_in_a_drain() {
+    is_found_out("outside a stop", |action, world| match world.ledger.living().last() {
+        Some((_, group)) if is_request(&action, Request::CountPending) => {
+            vec![Action::SignalGroup { group, signal: world.policy.stop_signal }, action]
+        }
+        _ => vec![action],
+    });
+}
+
+#[test]
+fn a_drain_that_asks_nobody() {
+    is_found_out("a drain that asks nobody", |action, _| {
+        unless(matches!(action, Action::Request { .. }), action)
+    });
+}
+
+#[test]
+fn a_drain_without_its_first_step() {
+    is_found_out("FailHealthCheck)", |action, _| {
+        if is_request(&action, Request::FailHealthCheck) {
+            return vec![Action::Request { request: Request::DrainListeners }];
+        }
+        vec![action]
+    });
+}
+
+#[test]
+fn an_admin_that_is_asked_again_before_it_has_replied() {
+    is_found_out("before the admin has answered", |action, _| match action {
+        Action::Request { .. } => vec![action.clone(), action],
+        other => vec![other],
+    });
+}
+
+#[test]
+fn a_drain_that_trusts_a_stranger() {
+    is_found_out_when_it_hears("FailHealthCheck", |event, world| match event {
+        Event::Answered { epoch, peer: peer @ Peer::Admin, .. } if !world.ledger.finds_out() => {
+            Some(Event::Answered { epoch, peer, answer: Answer::Ready { workers: None } })
+        }
+        other => Some(other),
+    });
+}
+
+#[test]
+fn a_drain_that_cuts_off_what_is_pending() {
+    is_found_out_when_it_hears("drained without cause", |event, _| match event {
+        Event::Replied { request: request @ Request::CountPending, reply: Reply::Pending(_) } => {
+            Some(Event::Replied { request, reply: Reply::Pending(Pending::default()) })
+        }
+        other => Some(other),
+    });
+}
+
+#[test]
+fn a_drain_that_does_not_hear_that_nothing_is_pending() {
+    is_found_out_when_it_hears("not said: [\"drained\"]", |event, _| {
+        let request = Request::CountPending;
+        match event {
+            Event::Replied { request: of, .. } if of == request => {
+                let pending = Pending { requests: 1, connections: 0 };
+                Some(Event::Replied { request, reply: Reply::Pending(pending) })
+            }
+            other => Some(other),
+        }
+    });
+}
+
+#[test]
+fn a_handover_that_a_drain_does_not_wait_for() {
+    is_found_out("FailHealthCheck at Handover", |action, world| match action {
+        Action::Look { .. } if world.ledger.is_ending() && world.ledger.finds_out() => {
+            vec![Action::Request { request: Request::FailHealthCheck }, action]
+        }
+        other => vec![other],
+    });
+}
+
 #[test]
 fn no_crime() {
     for seed in 0..100 {

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Answer, Mended, Pid, Policy, Reach, Readiness, Status, View};
+use hot_restarter::supervisor::{
+    Answer, DrainTime, Mended, Pid, Policy, Reach, Readiness, Reply, Request, Status, View,
+};
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role, Says};
-use crate::story::{READY, STARTING, SUCCESS, defaults};
+use crate::story::{READY, STARTING, SUCCESS, defaults, pending};
 use crate::world::World;
 
 /// More than term-wait and the wait for what was killed, in the policies below.
@@ -37,6 +39,8 @@ enum Move {
     RunsFail(bool),
     /// A server answers.
     Answers(Question, Answer),
+    /// The admin replies to what it was asked for.
+    Replies(Request, Reply),
     /// A watched path changes.
     Changes,
     /// The next repair comes to something else.
@@ -92,13 +96,16 @@ fn moves(world: &World) -> Vec<Move> {
     let newest = world.ledger.newest().and_then(|newest| kernel.leader(newest));
     if let Some(newest) = newest
         && world.policy.readiness != Readiness::None
-        && !world.ledger.is_ending()
+        && world.ledger.finds_out()
     {
         let views = [View::Silent, View::Starting, View::Ready, View::Unreadable];
         moves.extend(views.into_iter().filter(|view| *view != newest.view).map(Move::Looks));
     }
     for question in &kernel.questions {
         moves.extend(answers().map(|answer| Move::Answers(*question, answer)));
+    }
+    if let Some(request) = kernel.request {
+        moves.extend(replies(request).map(|reply| Move::Replies(request, reply)));
     }
     if !world.ledger.is_ending() {
         moves.push(Move::StartsFail(kernel.start_fails.is_none()));
@@ -150,6 +157,15 @@ fn answers() -> [Answer; 3] {
     [Answer::No, STARTING, READY]
 }
 
+fn replies(request: Request) -> [Reply; 3] {
+    match request {
+        Request::FailHealthCheck | Request::DrainListeners => {
+            [Reply::Done, Reply::Failed, pending(0)]
+        }
+        Request::CountPending => [pending(0), pending(1), Reply::Failed],
+    }
+}
+
 fn make(world: &mut World, step: Move) {
     match step {
         Move::Signal(signal) => world.signal(signal),
@@ -177,6 +193,7 @@ fn make(world: &mut World, step: Move) {
         }
         Move::RunsFail(fail) => world.kernel.run_fails = fail,
         Move::Answers(question, answer) => world.kernel.answer(question, answer),
+        Move::Replies(request, reply) => world.kernel.reply(request, reply),
         Move::Changes => world.change(),
         Move::Mends(name) => world.kernel.mends = mended(name),
         Move::Deadline => world.pass_to_deadline(),
@@ -191,6 +208,7 @@ fn forget(world: &mut World) {
     world.kernel.born.clear();
     world.kernel.received.clear();
     world.kernel.asked.clear();
+    world.kernel.requested.clear();
 }
 
 /// A world, and how we came there.
@@ -305,6 +323,14 @@ fn with_check() -> Policy {
 
 fn announces(kernel: &mut Kernel) {
     kernel.first_view = View::Ready;
+}
+
+/// By its admin, and a stop drains for 0.2 s at least and 0.7 s at most.
+fn with_drain() -> Policy {
+    let drain = DrainTime { timeout: Duration::from_millis(700), min: Duration::from_millis(200) };
+    let term_wait = Duration::from_millis(900);
+    let readiness = Readiness::Admin;
+    Policy { drain: Some(drain), term_wait, readiness, admin: true, ..with_rollback() }
 }
 
 /// Fewer states than this, and the search has lost its reach.
@@ -451,4 +477,39 @@ fn everything_with_a_check_an_interval_and_two_epochs_at_most() {
     let policy = Policy { max_epochs: 2, min_restart_interval, ..with_check() };
     let states = explore(Start { policy, then: restart, kernel: announces, epochs: 2 }, 4);
     assert!(states > REACH / 2, "{states}");
+}
+
+#[test]
+fn everything_with_a_drain_from_its_beginning() {
+    let then = |world: &mut World| {
+        restart(world);
+        world.signal(Signal::TERM);
+        world.settle();
+    };
+    let states = explore(Start { policy: with_drain(), then, ..Start::default() }, 5);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_a_drain_of_two_epochs() {
+    let kernel = |kernel: &mut Kernel| kernel.terminal = true;
+    let then = |world: &mut World| {
+        world.kernel.says = Says { probe: Some(READY), admin: Some(READY) };
+        world.pass(LONG);
+        world.kernel.says = Says::default();
+        world.signal(Signal::TERM);
+        world.settle();
+    };
+    let states = explore(Start { policy: with_drain(), epochs: 2, kernel, then }, 6);
+    assert!(states > REACH, "{states}");
+}
+
+#[test]
+fn everything_with_a_drain_that_any_probe_may_come_before() {
+    for readiness in [Readiness::None, Readiness::Command, Readiness::Http] {
+        let rollback = readiness != Readiness::None;
+        let policy = Policy { readiness, rollback, ..with_drain() };
+        let states = explore(Start { policy, then: restart, ..Start::default() }, 4);
+        assert!(states > REACH / 5, "{states}");
+    }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pid, Reach, StartFailure, Status, Task,
-    View,
+    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pid, Reach, Reply, Request, StartFailure,
+    Status, Task, View,
 };
 
 /// Our own process.
@@ -119,6 +119,10 @@ pub(crate) struct Kernel {
     pub(crate) questions: Vec<Question>,
     /// The answers that have come and that we have not read.
     pub(crate) arrived: Vec<(Question, Answer)>,
+    /// What the admin was asked for and has not done, while a stop drains.
+    pub(crate) request: Option<Request>,
+    /// What it has replied and we have not read.
+    pub(crate) replied: Option<(Request, Reply)>,
     /// What a peer answers at once; where there is nothing its questions stay open.
     pub(crate) says: Says,
     /// What a repair comes to, when no process of the failed epoch is left.
@@ -139,6 +143,8 @@ pub(crate) struct Kernel {
     pub(crate) received: Vec<(Pid, Signal)>,
     /// The questions that were asked since this was last emptied.
     pub(crate) asked: Vec<Question>,
+    /// The requests, likewise.
+    pub(crate) requested: Vec<Request>,
 }
 
 impl Kernel {
@@ -152,6 +158,8 @@ impl Kernel {
             run_fails: false,
             questions: Vec::new(),
             arrived: Vec::new(),
+            request: None,
+            replied: None,
             says: Says::default(),
             mends: Mended::Repaired,
             terminal: false,
@@ -162,6 +170,7 @@ impl Kernel {
             born: Vec::new(),
             received: Vec::new(),
             asked: Vec::new(),
+            requested: Vec::new(),
         }
     }
 
@@ -259,6 +268,13 @@ impl Kernel {
                 return Some(Event::Running { task, pid });
             }
             Action::Ask { epoch, peer } => self.ask(Question { epoch: *epoch, peer: *peer }),
+            Action::Request { request } => {
+                // The admin has one place for whatever it is asked.
+                self.questions.retain(|other| other.peer != Peer::Admin);
+                self.arrived.retain(|(other, _)| other.peer != Peer::Admin);
+                (self.request, self.replied) = (Some(*request), None);
+                self.requested.push(*request);
+            }
             Action::KillEpoch { leader } => {
                 let members: Vec<Pid> = self
                     .processes
@@ -342,6 +358,9 @@ impl Kernel {
     fn ask(&mut self, question: Question) {
         self.questions.retain(|other| other.peer != question.peer);
         self.arrived.retain(|(other, _)| other.peer != question.peer);
+        if question.peer == Peer::Admin {
+            (self.request, self.replied) = (None, None);
+        }
         self.questions.push(question);
         self.asked.push(question);
         let says = match question.peer {
@@ -366,6 +385,18 @@ impl Kernel {
         if self.questions.len() < open {
             self.arrived.push((question, answer));
         }
+    }
+
+    /// The admin replies to what it was asked for, if it still is.
+    pub(crate) fn reply(&mut self, request: Request, reply: Reply) {
+        if self.request.take_if(|open| *open == request).is_some() {
+            self.replied = Some((request, reply));
+        }
+    }
+
+    /// Whether we wait for a reply of the admin, or have not read it.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.request.is_some() || self.replied.is_some()
     }
 
     fn mend(&self, group: Pid) -> Mended {

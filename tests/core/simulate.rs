@@ -12,7 +12,8 @@ use std::time::Duration;
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::{Meaning, Signal};
 use hot_restarter::supervisor::{
-    Answer, Mended, Moment, Pid, Policy, Reach, Readiness, Status, Task, View,
+    Answer, DrainTime, Mended, Moment, Pending, Pid, Policy, Reach, Readiness, Reply, Request,
+    Status, Task, View,
 };
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role};
@@ -24,6 +25,8 @@ use crate::world::{Sabotage, World};
 const LIVES: u64 = 10_000;
 /// How much happens to each at most, its stop aside.
 const STEPS: u64 = 60;
+/// The least time that is left to a stop after its drain.
+const SHORT: Duration = Duration::from_millis(100);
 /// More than anything that is left to its fate can take.
 const NEVER: Duration = Duration::from_secs(1 << 20);
 
@@ -34,6 +37,7 @@ enum Deed {
     Fork { own_group: bool },
     End(Status),
     Answer(Question),
+    Reply(Request),
 }
 
 /// How one life is led.
@@ -262,6 +266,10 @@ impl Life {
             let answer = self.answer(question);
             return self.world.kernel.answer(question, answer);
         }
+        if let Deed::Reply(request) = deed {
+            let reply = self.reply(request);
+            return self.world.kernel.reply(request, reply);
+        }
         let Some(process) = self.world.kernel.process_mut(pid) else {
             return;
         };
@@ -271,7 +279,7 @@ impl Life {
         match deed {
             Deed::Look(view) => process.view = view,
             Deed::End(status) => self.end(pid, status),
-            Deed::Answer(_) => {}
+            Deed::Answer(_) | Deed::Reply(_) => {}
             Deed::Fork { own_group } => {
                 if self.world.kernel.processes.len() < 12 {
                     self.world.kernel.fork(pid, own_group);
@@ -291,18 +299,22 @@ impl Life {
             let born = std::mem::take(&mut self.world.kernel.born);
             let received = std::mem::take(&mut self.world.kernel.received);
             let asked = std::mem::take(&mut self.world.kernel.asked);
-            if born.is_empty() && received.is_empty() && asked.is_empty() {
+            let requested = std::mem::take(&mut self.world.kernel.requested);
+            let nothing = born.is_empty() && received.is_empty();
+            if nothing && asked.is_empty() && requested.is_empty() {
                 break;
             }
             for question in asked {
                 self.agenda.retain(|_, (_, deed)| match deed {
                     Deed::Answer(other) => other.peer != question.peer,
-                    Deed::Look(_) | Deed::Fork { .. } | Deed::End(_) => true,
+                    Deed::Look(_) | Deed::Fork { .. } | Deed::End(_) | Deed::Reply(_) => true,
                 });
-                let slow = self.random.percent(self.character.hangs);
-                let after = if slow { 3000 } else { self.random.one_of(&[0, 1, 20, 400]) };
-                let after = Duration::from_millis(after);
+                let after = self.answers_after();
                 self.arrange(after, OURSELVES, Deed::Answer(question));
+            }
+            for request in requested {
+                let after = self.answers_after();
+                self.arrange(after, OURSELVES, Deed::Reply(request));
             }
             for pid in born {
                 // A number that is given away again has nothing to do with its last owner.
@@ -376,6 +388,25 @@ impl Life {
             Answer::Starting { workers }
         } else {
             Answer::No
+        }
+    }
+
+    fn answers_after(&mut self) -> Duration {
+        let slow = self.random.percent(self.character.hangs);
+        Duration::from_millis(if slow { 3000 } else { self.random.one_of(&[0, 1, 20, 400]) })
+    }
+
+    fn reply(&mut self, request: Request) -> Reply {
+        if self.random.percent(self.character.lies) {
+            return Reply::Failed;
+        }
+        match request {
+            Request::FailHealthCheck | Request::DrainListeners => Reply::Done,
+            Request::CountPending => {
+                let requests = self.random.one_of(&[0, 0, 1, 9]);
+                let connections = self.random.one_of(&[0, 0, 2]);
+                Reply::Pending(Pending { requests, connections })
+            }
         }
     }
 
@@ -458,8 +489,16 @@ fn policy(random: &mut Random) -> Policy {
     let rollback = random.percent(50);
     let ready_timeouts = if rollback { [1100, 2500, 6000] } else { [0, 500, 4000] };
     let check_timeout = random.one_of(&[None, None, Some(1), Some(1000), Some(4000)]);
+    let drain = (admin && random.percent(60)).then(|| {
+        let timeout = Duration::from_millis(random.one_of(&[300, 2000, 8000]));
+        let min = Duration::from_millis(random.one_of(&[0, 100, 1500])).min(timeout);
+        DrainTime { timeout, min }
+    });
+    let term_wait = Duration::from_millis(random.one_of(&[0, 100, 1000, 5000]));
     Policy {
-        term_wait: Duration::from_millis(random.one_of(&[0, 100, 1000, 5000])),
+        // The command line demands that a drain leaves some of it.
+        term_wait: drain.map_or(term_wait, |drain| drain.timeout + term_wait.max(SHORT)),
+        drain,
         stop_signal: stop_signal.parse().expect("a signal"),
         readiness,
         admin,
@@ -516,7 +555,10 @@ struct Sights {
 }
 
 /// What some lives at least must have seen.
-const NOT_TO_BE_MISSED: [&str; 12] = [
+const NOT_TO_BE_MISSED: [&str; 15] = [
+    "draining",
+    "drained",
+    "drain-unheard",
     "restart-failed",
     "restart-failed-late",
     "repaired",

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Answer, Peer, Pid, Policy, Readiness, Status, View};
+use hot_restarter::supervisor::{
+    Answer, DrainTime, Peer, Pending, Pid, Policy, Readiness, Reply, Request, Status, View,
+};
 
 use crate::kernel::Kernel;
 use crate::words;
@@ -21,6 +23,7 @@ pub(crate) const SUCCESS: Status = Status::Exited(0);
 pub(crate) fn defaults() -> Policy {
     Policy {
         term_wait: Duration::from_secs(30),
+        drain: None,
         stop_signal: Signal::TERM,
         readiness: Readiness::Auto,
         admin: false,
@@ -45,6 +48,17 @@ pub(crate) fn rollback() -> Policy {
 /// The same, and its admin says whether an epoch is ready.
 pub(crate) fn by_admin() -> Policy {
     Policy { readiness: Readiness::Admin, admin: true, ..rollback() }
+}
+
+/// The same, and a stop drains for 6 s at least and 25 s at most.
+pub(crate) fn drains() -> Policy {
+    let drain = DrainTime { timeout: Duration::from_secs(25), min: Duration::from_secs(6) };
+    Policy { drain: Some(drain), ..by_admin() }
+}
+
+/// So many requests, and nothing else, are pending.
+pub(crate) fn pending(requests: u64) -> Reply {
+    Reply::Pending(Pending { requests, connections: 0 })
 }
 
 /// With a check that has 30 seconds.
@@ -226,6 +240,23 @@ impl Story {
         self.world.kernel.answer(question, answer);
         self.world.settle();
         self.check();
+    }
+
+    /// The admin replies to what it was asked for while we drain.
+    pub(crate) fn reply(&mut self, reply: Reply) {
+        let request = self.world.kernel.request.expect("it was asked for something");
+        self.world.kernel.reply(request, reply);
+        self.world.settle();
+        self.check();
+    }
+
+    /// A stop is asked for, and Envoy is told to drain.
+    pub(crate) fn drains(&mut self) {
+        self.receive("TERM");
+        self.answer(Peer::Admin, READY);
+        self.reply(Reply::Done);
+        self.reply(Reply::Done);
+        assert_eq!(self.world.kernel.request, Some(Request::CountPending));
     }
 
     /// The check or probe that was run last.

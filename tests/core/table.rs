@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Answer, Mended, Pid, Policy, Readiness, Status, View};
+use hot_restarter::supervisor::{
+    Answer, Mended, Pid, Policy, Readiness, Reply, Request, Status, View,
+};
 
-use crate::story::{READY, STARTING, SUCCESS, Story, by_admin, checked, defaults, rollback};
+use crate::story::{
+    READY, STARTING, SUCCESS, Story, by_admin, checked, defaults, drains, pending, rollback,
+};
 use crate::words;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/core/table.md");
@@ -213,6 +217,45 @@ fn safety_states() -> Vec<State> {
     ]
 }
 
+fn draining_states() -> Vec<State> {
+    let term = |story: &mut Story| story.receive("TERM");
+    let told = |story: &mut Story| story.drains();
+    vec![
+        state(
+            "--drain-timeout: draining, the admin of epoch 0 is asked who it is",
+            after(Story::serving(drains(), 1), term),
+        ),
+        state(
+            "--drain-timeout: draining, epoch 1 was starting",
+            after(Story::serving(drains(), 1), |story| {
+                story.receive("HUP");
+                story.receive("TERM");
+                story.pass(0.01);
+            }),
+        ),
+        state(
+            "--drain-timeout: draining, Envoy has been told, --drain-min is not over",
+            after(Story::serving(drains(), 1), told),
+        ),
+        state(
+            "--drain-timeout: draining, --drain-min is over, nothing was pending",
+            after(Story::serving(drains(), 1), |story| {
+                story.drains();
+                story.reply(pending(0));
+                story.pass(6.0);
+            }),
+        ),
+        state(
+            "--drain-timeout: draining, --drain-min is over, epochs 0 and 1 live",
+            after(Story::serving(drains(), 2), |story| {
+                story.drains();
+                story.reply(pending(0));
+                story.pass(6.0);
+            }),
+        ),
+    ]
+}
+
 fn ending_states() -> Vec<State> {
     let term = |story: &mut Story| story.receive("TERM");
     vec![
@@ -378,6 +421,20 @@ fn answer_rows(page: &mut String, state: &State) {
     }
 }
 
+fn reply_rows(page: &mut String, state: &State) {
+    let Some(request) = state.story.world.kernel.request else {
+        return;
+    };
+    let replies = match request {
+        Request::FailHealthCheck | Request::DrainListeners => [Reply::Done, Reply::Failed].to_vec(),
+        Request::CountPending => vec![pending(0), pending(2), Reply::Failed],
+    };
+    for reply in replies {
+        let event = format!("the admin replies {}", words::reply_name(reply));
+        row(page, state, &event, |story| story.reply(reply));
+    }
+}
+
 fn section(page: &mut String, state: &State) {
     let name = state.name;
     write!(page, "\n## {name}\n\n| event | what is done |\n| --- | --- |\n").expect("a string");
@@ -397,6 +454,7 @@ fn section(page: &mut String, state: &State) {
     }
     task_rows(page, state);
     answer_rows(page, state);
+    reply_rows(page, state);
     if let Some((number, pid)) = newest {
         end_rows(page, state, &format!("epoch {number}"), pid);
         let end = [(pid, Status::Exited(3))];
@@ -453,7 +511,12 @@ fn section(page: &mut String, state: &State) {
 #[test]
 fn table() {
     let mut page = HEAD.to_owned();
-    for state in serving_states().iter().chain(&safety_states()).chain(&ending_states()) {
+    for state in serving_states()
+        .iter()
+        .chain(&safety_states())
+        .chain(&draining_states())
+        .chain(&ending_states())
+    {
         section(&mut page, state);
     }
     if std::env::var_os("UPDATE_TABLE").is_some() {

@@ -1,7 +1,8 @@
 //! Actions and events in few words, for people who read tables.
 
 use hot_restarter::supervisor::{
-    Action, Answer, Event, Failure, Mended, Peer, Pid, Reach, Status, Task, View, What,
+    Action, Answer, Event, Failure, Mended, Peer, Pending, Pid, Reach, Reply, Request, Status,
+    Task, View, What,
 };
 
 use crate::kernel::{Kernel, Role};
@@ -13,6 +14,7 @@ pub(crate) fn action(action: &Action, kernel: &Kernel) -> String {
         Action::Look { epoch, .. } => format!("look at epoch {epoch}"),
         Action::Run { task } => format!("run {}", task_name(*task)),
         Action::Ask { epoch, peer } => format!("ask {} of epoch {epoch}", peer_name(*peer)),
+        Action::Request { request } => format!("ask the admin to {}", request_name(*request)),
         Action::KillEpoch { leader } => format!("kill all of {}", name(*leader, kernel)),
         Action::Mend { failed, epoch, .. } => {
             format!("mend what epoch {failed} left to epoch {epoch}")
@@ -61,6 +63,7 @@ pub(crate) fn answer(event: &Event) -> Option<String> {
         | Event::Started { .. }
         | Event::Running { .. }
         | Event::Answered { .. }
+        | Event::Replied { .. }
         | Event::Changed { .. }
         | Event::Begin
         | Event::Signal(_)
@@ -92,6 +95,24 @@ pub(crate) fn answer_name(answer: Answer) -> &'static str {
         Answer::No => "no",
         Answer::Starting { .. } => "starting",
         Answer::Ready { .. } => "ready",
+    }
+}
+
+/// What an admin is asked to do.
+pub(crate) fn request_name(request: Request) -> &'static str {
+    match request {
+        Request::FailHealthCheck => "fail its health check",
+        Request::DrainListeners => "drain its listeners",
+        Request::CountPending => "count what is pending",
+    }
+}
+
+/// What it replies.
+pub(crate) fn reply_name(reply: Reply) -> String {
+    match reply {
+        Reply::Done => "done".into(),
+        Reply::Failed => "no".into(),
+        Reply::Pending(Pending { requests, connections }) => format!("{}", requests + connections),
     }
 }
 
@@ -142,6 +163,7 @@ pub(crate) fn logged(action: &Action) -> Option<&What> {
         | Action::Look { .. }
         | Action::Run { .. }
         | Action::Ask { .. }
+        | Action::Request { .. }
         | Action::KillEpoch { .. }
         | Action::Mend { .. }
         | Action::SignalGroup { .. }

@@ -116,7 +116,10 @@ impl World {
                 Peek::Childless => self.ledger.is_ending(),
                 Peek::Nothing => false,
             };
-            let idle = self.pending.is_empty() && self.kernel.arrived.is_empty() && !self.changed;
+            let idle = self.pending.is_empty()
+                && self.kernel.arrived.is_empty()
+                && self.kernel.replied.is_none()
+                && !self.changed;
             if idle && !waiting && !deadline_over {
                 return;
             }
@@ -179,6 +182,11 @@ impl World {
         while !self.is_over() && !self.kernel.arrived.is_empty() {
             let (Question { epoch, peer }, answer) = self.kernel.arrived.remove(0);
             self.handle(&Event::Answered { epoch, peer, answer });
+        }
+        if !self.is_over()
+            && let Some((request, reply)) = self.kernel.replied.take()
+        {
+            self.handle(&Event::Replied { request, reply });
         }
         if !self.is_over() && mem::take(&mut self.changed) {
             self.handle(&Event::Changed { path: "/etc/envoy".into() });

@@ -13,8 +13,15 @@ use crate::kernel::{Kernel, OURSELVES};
 use crate::words;
 
 /// What is said when there is reason to, and never else.
-const OWED_WORDS: [&str; 5] =
-    ["restart-failed", "repaired", "not-repaired", "not-gone", "fewer-workers"];
+const OWED_WORDS: [&str; 7] = [
+    "restart-failed",
+    "repaired",
+    "not-repaired",
+    "not-gone",
+    "fewer-workers",
+    "drained",
+    "drain-unheard",
+];
 
 impl Ledger {
     /// Judges one action before it is performed.
@@ -29,7 +36,8 @@ impl Ledger {
             Action::Run { task: Task::Probe { epoch, leader } } => {
                 self.judge_probe(*epoch, *leader)
             }
-            Action::Ask { epoch, peer } => self.judge_ask(*epoch, *peer),
+            Action::Ask { epoch, peer } => self.judge_ask(*epoch, *peer, kernel),
+            Action::Request { request } => self.judge_request(*request, kernel),
             Action::KillEpoch { leader } => {
                 ensure(self.facts.epoch_to_kill.take() == Some(*leader), || {
                     format!("the epoch of {leader} killed, which has not failed")
@@ -68,7 +76,7 @@ impl Ledger {
             }
             Action::Log(notice) => self.judge_words(now, notice),
             Action::NameSurvivors | Action::ListOrphans => {
-                ensure(self.is_ending(), || "a look at orphans outside a stop".into())
+                ensure(!self.lives_on(), || "a look at orphans outside a stop".into())
             }
             Action::RecordMemory => Ok(()),
             Action::Suspend { group } => Self::ensure_owned(*group, "a suspension", kernel),
@@ -128,14 +136,14 @@ impl Ledger {
 
     /// Only about the newest epoch is there a question, and only while we serve.
     fn judge_look(&self, number: u32, leader: Pid) -> Verdict {
-        ensure(!self.is_ending(), || "a look in a stop".into())?;
+        ensure(self.finds_out(), || "a look in a stop".into())?;
         let newest = self.facts.epochs.last().filter(|newest| !newest.failed);
         let is_newest = newest.is_some_and(|it| (it.number, it.leader) == (number, leader));
         ensure(is_newest, || format!("a look at {number}, which is not the newest epoch"))
     }
 
     fn ensure_starting(&self, number: u32) -> Verdict {
-        ensure(!self.is_ending(), || "a question in a stop".into())?;
+        ensure(self.finds_out(), || "a question in a stop".into())?;
         let newest = self.facts.epochs.last();
         let starting = newest.is_some_and(|it| it.number == number && !it.ready && !it.failed);
         ensure(starting, || format!("a question about epoch {number}, which does not start"))
@@ -152,11 +160,24 @@ impl Ledger {
         ensure(!beside, || "a probe beside another".into())
     }
 
-    fn judge_ask(&mut self, number: u32, peer: Peer) -> Verdict {
+    fn judge_ask(&mut self, number: u32, peer: Peer, kernel: &Kernel) -> Verdict {
+        if peer == Peer::Admin && self.is_to_be_identified(number) {
+            ensure(!kernel.is_requested(), || "asked who it is before it has replied".into())?;
+            let mut again = false;
+            for epoch in &mut self.facts.epochs {
+                let asked = mem::replace(&mut epoch.admin_asked, epoch.number == number);
+                again |= asked && epoch.number == number;
+            }
+            return ensure(!again, || "asked who it is before it has answered".into());
+        }
         self.ensure_starting(number)?;
         let known = match peer {
             Peer::Probe => self.policy.readiness == Readiness::Http,
-            Peer::Admin => self.policy.admin,
+            Peer::Admin => {
+                let older = self.facts.epochs.iter_mut().rev().skip(1);
+                older.for_each(|older| older.admin_asked = false);
+                self.policy.admin
+            }
         };
         ensure(known, || format!("a question to {peer:?}, which there is not"))?;
         let newest = self.facts.epochs.last_mut().expect("it starts");
@@ -182,7 +203,7 @@ impl Ledger {
     fn judge_group(&mut self, now: Moment, group: Pid, signal: Signal, kernel: &Kernel) -> Verdict {
         Self::ensure_owned(group, &signal.to_string(), kernel)?;
         let epoch = self.facts.epochs.iter().find(|epoch| epoch.leader == group);
-        if let Some(epoch) = epoch.filter(|epoch| epoch.failed && !self.is_ending()) {
+        if let Some(epoch) = epoch.filter(|epoch| epoch.failed && self.lives_on()) {
             let number = epoch.number;
             return Err(format!("{signal} to the group of epoch {number}, which has failed"));
         }
@@ -216,7 +237,7 @@ impl Ledger {
             let asked_for = signal == Signal::USR1 && mem::take(&mut epoch.leader_owed);
             return ensure(asked_for, || format!("{signal} to a leader alone"));
         }
-        ensure(self.is_ending(), || format!("{signal} to an orphan outside a stop"))
+        ensure(!self.lives_on(), || format!("{signal} to an orphan outside a stop"))
     }
 
     /// May this process be sent this signal now?
@@ -241,7 +262,7 @@ impl Ledger {
             });
         }
         match self.facts.phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Draining(_) => {
                 ensure(signal != Signal::KILL, || format!("SIGKILL to {pid} outside a stop"))?;
                 // What SIGUSR1 needs was judged before, and it may have waited for this moment.
                 let passed_on = self.facts.signal == Some(signal) || signal == Signal::USR1;
@@ -301,7 +322,7 @@ impl Ledger {
 
     /// Section 5 of the contract: what counts as ready.
     fn judge_ready(&mut self, now: Moment, number: Option<u32>, by: ReadyBy) -> Verdict {
-        ensure(!self.is_ending(), || "an epoch ready in a stop".into())?;
+        ensure(self.finds_out(), || "an epoch ready in a stop".into())?;
         let newest = self.facts.epochs.last();
         let Some(epoch) = newest.filter(|newest| Some(newest.number) == number) else {
             return Err("an epoch ready that is not the newest".into());
@@ -332,6 +353,7 @@ impl Ledger {
             }
         };
         self.facts.epochs.last_mut().expect("it is ready").ready = true;
+        self.drain_goes_on(now);
         ensure(true_claim, || format!("epoch {number:?} is not ready by {by:?}"))
     }
 
@@ -353,7 +375,9 @@ impl Ledger {
     fn judge_exit(&mut self, now: Moment, exit: Exit, kernel: &Kernel) -> Verdict {
         let nothing_left = kernel.processes.is_empty();
         let (cause, killed) = match self.facts.phase {
-            Phase::Serving | Phase::Ended => return Err("an exit outside a stop".into()),
+            Phase::Serving | Phase::Draining(_) | Phase::Ended => {
+                return Err("an exit outside a stop".into());
+            }
             Phase::Stopping { cause, .. } => {
                 ensure(nothing_left, || "an exit while something is left".into())?;
                 (cause, false)

@@ -6,6 +6,7 @@
 //! dealt with ([`settle`]), since what was not done then will not be done at all.
 
 mod actions;
+mod drain;
 mod notes;
 mod settle;
 
@@ -120,6 +121,7 @@ enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Serving,
+    Draining(drain::Drain),
     Stopping { cause: Cause, deadline: Moment, parents: Option<Parents> },
     Killing { cause: Cause, deadline: Moment, time_ran_out: bool },
     Ended,
@@ -238,6 +240,11 @@ impl Ledger {
     /// Whether this epoch has taken over.
     pub(crate) fn is_ready(&self, number: u32) -> bool {
         self.facts.epochs.iter().any(|epoch| epoch.number == number && epoch.ready)
+    }
+
+    /// A restart was asked for and has not begun.
+    pub(crate) fn is_restart_wanted(&self) -> bool {
+        self.facts.restart_wanted
     }
 
     /// A restart is being checked.

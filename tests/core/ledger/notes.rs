@@ -26,7 +26,7 @@ impl Ledger {
             }
             Event::NotStarted { failure, .. } => {
                 if self.facts.epochs.is_empty() {
-                    self.begin_stop(now, Cause::CannotStart(failure.exit));
+                    self.begin_stop(now, now, Cause::CannotStart(failure.exit));
                 } else {
                     self.facts.words_owed.push("restart-refused");
                 }
@@ -39,6 +39,7 @@ impl Ledger {
             Event::Answered { epoch, peer, answer } => {
                 self.note_answer(now, *epoch, *peer, *answer);
             }
+            Event::Replied { request, reply } => self.note_reply(now, *request, *reply),
             Event::Mended(outcome) => self.note_mended(now, outcome),
             Event::Seen { epoch, view } => self.note_view(now, *epoch, *view),
             Event::Reached { epoch, signal, reach } => {
@@ -49,6 +50,7 @@ impl Ledger {
             }
             Event::Childless | Event::Orphans(_) | Event::Suspended { .. } => {}
         }
+        self.drain_goes_on(now);
     }
 
     fn note_start(&mut self, now: Moment, number: u32, leader: Pid, foreground: bool) {
@@ -80,9 +82,11 @@ impl Ledger {
         self.facts.mending = None;
     }
 
-    fn begin_stop(&mut self, now: Moment, cause: Cause) {
+    /// Everything is asked to end, in a stop that began at `since`.
+    pub(super) fn begin_stop(&mut self, now: Moment, since: Moment, cause: Cause) {
         self.forget_what_is_under_way();
-        let deadline = now + self.policy.term_wait;
+        self.facts.tasks.iter_mut().for_each(|running| running.useless = true);
+        let deadline = since + self.policy.term_wait;
         // A child that has failed tells its parent nothing any more.
         let standing = || self.facts.epochs.iter().filter(|epoch| !epoch.failed);
         let several = self.facts.announced && standing().count() > 1;
@@ -94,6 +98,7 @@ impl Ledger {
 
     fn begin_kill(&mut self, now: Moment, cause: Cause, time_ran_out: bool) {
         self.forget_what_is_under_way();
+        self.facts.tasks.iter_mut().for_each(|running| running.useless = true);
         let deadline = now + KILL_WAIT;
         self.facts.phase = Phase::Killing { cause, deadline, time_ran_out };
     }
@@ -102,20 +107,25 @@ impl Ledger {
         self.facts.restart_wanted = false;
         self.facts.check = Check::None;
         self.facts.mending = None;
-        self.facts.tasks.iter_mut().for_each(|running| running.useless = true);
+        let checks = self.facts.tasks.iter_mut().filter(|running| running.task.is_check());
+        checks.for_each(|running| running.useless = true);
     }
 
     fn note_signal(&mut self, now: Moment, signal: Signal) {
         self.facts.signal = Some(signal);
         let serving = self.facts.phase == Phase::Serving;
         let passes_on = match self.facts.phase {
-            Phase::Serving | Phase::Stopping { .. } => true,
+            Phase::Serving | Phase::Draining(_) | Phase::Stopping { .. } => true,
             Phase::Killing { .. } | Phase::Ended => false,
         };
         let stop_again = self.stopping() == Some(signal);
         let epochs = self.facts.epochs.iter_mut().filter(|epoch| !epoch.failed);
         match signal.meaning() {
-            Meaning::Stop if serving => self.begin_stop(now, Cause::Asked),
+            Meaning::Stop if serving && self.policy.drain.is_some() => {
+                self.forget_what_is_under_way();
+                self.begin_drain(now);
+            }
+            Meaning::Stop if serving => self.begin_stop(now, now, Cause::Asked),
             Meaning::Restart if serving => self.facts.restart_wanted = true,
             Meaning::Restart if passes_on => self.facts.words_owed.push("restart-refused"),
             Meaning::Reopen if passes_on && !stop_again => {
@@ -151,7 +161,7 @@ impl Ledger {
             return;
         };
         let epoch = self.facts.epochs.remove(index);
-        if self.facts.phase != Phase::Serving {
+        if !self.lives_on() {
             return;
         }
         if epoch.failed {
@@ -162,13 +172,20 @@ impl Ledger {
         let newest = index == others;
         let alone = others == 0;
         let usr1 = status == Status::Signaled(Signal::USR1);
+        if self.facts.phase != Phase::Serving {
+            if newest && !alone && !epoch.ready {
+                self.facts.words_owed.push("restart-failed");
+                return self.note_failed_is_gone(now, &epoch, status);
+            }
+            return self.drain_loses(now, newest);
+        }
         let interrupted = epoch.foreground && status == Status::Signaled(Signal::INT);
         if status == Status::Exited(0) && alone {
-            self.begin_stop(now, Cause::LastEpoch);
+            self.begin_stop(now, now, Cause::LastEpoch);
         } else if status == Status::Exited(0) && newest && epoch.ready {
-            self.begin_stop(now, Cause::Asked);
+            self.begin_stop(now, now, Cause::Asked);
         } else if newest && interrupted {
-            self.begin_stop(now, Cause::Interrupted);
+            self.begin_stop(now, now, Cause::Interrupted);
         } else if newest
             && !alone
             && !epoch.ready
@@ -188,6 +205,10 @@ impl Ledger {
         if let Some(survivor) = self.facts.epochs.last_mut().filter(|_| epoch.foreground) {
             survivor.foreground = true;
             self.facts.terminal_owed = Some(survivor.leader);
+        }
+        if self.facts.phase != Phase::Serving {
+            // Nobody will start there again.
+            return;
         }
         self.facts.mending = Some(Mending {
             failed: epoch.number,
@@ -227,7 +248,8 @@ impl Ledger {
     }
 
     fn note_answer(&mut self, now: Moment, number: u32, peer: Peer, answer: Answer) {
-        let decides = self.decides(peer);
+        let decides = self.finds_out() && self.decides(peer);
+        let lives_on = self.lives_on();
         let Some(index) = self.facts.epochs.iter().position(|epoch| epoch.number == number) else {
             return;
         };
@@ -237,7 +259,7 @@ impl Ledger {
             Peer::Probe => mem::take(&mut epoch.probe_asked),
             Peer::Admin => mem::take(&mut epoch.admin_asked),
         };
-        if !expected || self.facts.phase != Phase::Serving {
+        if !expected || !lives_on {
             return;
         }
         let (ready, own, workers) = match answer {
@@ -261,6 +283,7 @@ impl Ledger {
                 self.facts.words_owed.push("fewer-workers");
             }
         }
+        self.note_identity(now, number, answer);
     }
 
     fn note_mended(&mut self, now: Moment, outcome: &Mended) {
@@ -289,6 +312,15 @@ impl Ledger {
 
     fn note_time(&mut self, now: Moment) {
         match self.facts.phase {
+            Phase::Draining(_) => {
+                self.note_drain_time(now);
+                if self.lives_on() {
+                    self.note_late_tasks(now);
+                }
+                if self.finds_out() {
+                    self.note_late_epoch(now);
+                }
+            }
             Phase::Serving => {
                 self.note_late_tasks(now);
                 self.note_late_epoch(now);

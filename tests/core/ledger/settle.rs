@@ -32,7 +32,14 @@ impl Ledger {
             ensure(!again, || "a deadline that is over and stays so".into())?;
         }
         match self.facts.phase {
-            Phase::Serving => self.settle_serving(now, kernel, deadline),
+            Phase::Serving => {
+                self.settle_attended(deadline)?;
+                self.settle_serving(now, kernel, deadline)
+            }
+            Phase::Draining(_) => {
+                self.settle_attended(deadline)?;
+                self.settle_drain(now, kernel, deadline)
+            }
             Phase::Stopping { deadline: end, .. } | Phase::Killing { deadline: end, .. } => {
                 ensure(*event != Event::Childless, || "nothing is left, and no exit".into())?;
                 ensure(deadline.is_some_and(|deadline| deadline <= end), || {
@@ -80,8 +87,8 @@ impl Ledger {
         matches!(self.facts.phase, Phase::Killing { .. } | Phase::Ended)
     }
 
-    /// Whatever is under way is woken for in time; and for nothing else are we woken.
-    fn settle_serving(&self, now: Moment, kernel: &Kernel, deadline: Option<Moment>) -> Verdict {
+    /// As long as nobody has been asked to end, whatever is under way is woken for in time.
+    fn settle_attended(&self, deadline: Option<Moment>) -> Verdict {
         let Some(newest) = self.facts.epochs.last() else {
             return Err("nothing runs, and nothing ends".into());
         };
@@ -96,11 +103,20 @@ impl Ledger {
             wakes_by(running.since + wait, "a task that may run for ever")?;
         }
         ensure(!newest.overdue, || "its time is over, and nobody looks".into())?;
+        if let Some(fails) = self.fails_at().filter(|_| self.finds_out()) {
+            wakes_by(fails, "an epoch that never fails")?;
+        }
+        Ok(())
+    }
+
+    /// For nothing else are we woken.
+    fn settle_serving(&self, now: Moment, kernel: &Kernel, deadline: Option<Moment>) -> Verdict {
+        let newest = self.facts.epochs.last().expect("somebody serves");
+        let wakes_by = |moment: Moment, rule: &str| {
+            ensure(deadline.is_some_and(|deadline| deadline <= moment), || rule.into())
+        };
         if let Some(complaint) = newest.complain_at {
             wakes_by(complaint, "an epoch that will not die, and nobody says so")?;
-        }
-        if let Some(fails) = self.fails_at() {
-            wakes_by(fails, "an epoch that never fails")?;
         }
         let mending = self.facts.mending.filter(|mending| !mending.given_up);
         if let Some(mending) = mending {
@@ -124,7 +140,7 @@ impl Ledger {
     }
 
     /// Somebody asks whether it is ready, and believes a yes.
-    fn settle_starting(
+    pub(super) fn settle_starting(
         &self,
         now: Moment,
         newest: &Epoch,

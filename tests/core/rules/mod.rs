@@ -2,6 +2,7 @@
 //! sections. The judge of [`crate::ledger`] watches all of them as well.
 
 mod checks;
+mod drain;
 mod ready;
 mod restarts;
 mod rollback;
