@@ -12,7 +12,8 @@
 //! - [`program`]: how epochs, checks and probes are started. [`envoy`]: how an epoch is found
 //!   ready, and what a failed one leaves behind. [`http`]: questions over HTTP. [`watch`]: files
 //!   that change.
-//! - [`procfs`], [`memory`], [`terminal`], [`log`]: one thing each that the shell needs.
+//! - [`procfs`], [`memory`], [`terminal`], [`log`], [`termination`]: one thing each that the shell
+//!   needs.
 //! - [`sys`]: the kernel's interface, and all of the `unsafe`.
 //! - [`cli`]: from arguments and environment to a checked configuration.
 
@@ -31,4 +32,5 @@ pub mod signal;
 pub mod supervisor;
 pub mod sys;
 pub mod terminal;
+pub mod termination;
 pub mod watch;

@@ -17,7 +17,8 @@ use crate::sys;
 
 const STDERR: RawFd = libc::STDERR_FILENO;
 
-/// The longest line, newline included: `PIPE_BUF`, up to which a pipe takes all or nothing.
+/// The longest line, newline included: `PIPE_BUF`, up to which a pipe takes all or nothing, and
+/// what kubelet shows of a termination log.
 const LINE_LIMIT: usize = 4096;
 
 /// How a line is written.
@@ -167,6 +168,15 @@ fn borrowed_stderr() -> io::Result<BorrowedFd<'static>> {
     Ok(sys::stderr())
 }
 
+/// A message as a line by itself.
+pub fn one_line(message: &str) -> String {
+    let mut line = String::new();
+    // Writing to a string cannot fail.
+    let _ = Escaped { line: &mut line, json: false }.write_str(message);
+    line.push('\n');
+    line
+}
+
 fn line(format: Format, record: &Record<'_>) -> String {
     let mut line = String::new();
     // Writing to a string cannot fail.
@@ -291,6 +301,9 @@ mod tests {
                 assert!(line.len() <= LINE_LIMIT && line.ends_with('\n'), "{}", line.len());
                 assert_eq!(line.matches('\n').count(), 1);
             }
+            let line = one_line(&character.repeat(10_000));
+            assert!(line.len() <= LINE_LIMIT && line.len() > LINE_LIMIT - 32, "{}", line.len());
+            assert_eq!(line.matches('\n').count(), 1);
         }
     }
 

@@ -22,5 +22,5 @@ pub unsafe extern "C" fn main(
     let signals = sys::take_over_signals();
     // SAFETY: these are the arguments of `main`.
     let arguments = unsafe { sys::arguments(count, values) };
-    i32::from(driver::run(signals, arguments))
+    i32::from(driver::run(signals, &arguments))
 }

@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 /// The number of processes that the out-of-memory killer has ended in our cgroup, from
 /// `memory.events` (v2) or `memory.oom_control` (v1); `None` where the kernel does not tell.
 pub fn oom_kills() -> Option<u64> {
-    let text = fs::read_to_string(counter_file()?).ok()?;
-    parse_oom_kills(&text)
+    oom_kills_below(Path::new("/"))
 }
 
-fn counter_file() -> Option<PathBuf> {
-    let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    [Version::V1, Version::V2]
+/// The same as the files below another root have it.
+fn oom_kills_below(root: &Path) -> Option<u64> {
+    let membership = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
+    let counter = [Version::V1, Version::V2]
         .into_iter()
         .filter_map(|version| locate(version, &membership, &mounts))
-        .find(|path| path.exists())
+        .map(|path| root.join(path.strip_prefix("/").unwrap_or(&path)))
+        .find(|path| path.exists())?;
+    parse_oom_kills(&fs::read_to_string(counter).ok()?)
 }
 
 /// The two kinds of cgroup hierarchy; a machine may have both, and then memory is of one.
@@ -69,38 +71,121 @@ fn parse_oom_kills(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn version_2_as_a_container_sees_it() {
-        let mounts = "31 24 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n";
-        let file = locate(Version::V2, "0::/\n", mounts);
-        assert_eq!(file, Some(PathBuf::from("/sys/fs/cgroup/memory.events")));
-        assert!(locate(Version::V1, "0::/\n", mounts).is_none());
+    /// What is read of a machine that has these files.
+    fn counted(name: &str, files: &[(&str, &str)]) -> Option<u64> {
+        let root = std::env::temp_dir().join(format!("memory-{}-{name}", std::process::id()));
+        for (place, text) in files {
+            let path = root.join(place);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("it is ours");
+            fs::write(path, text).expect("it is ours");
+        }
+        let counted = oom_kills_below(&root);
+        fs::remove_dir_all(&root).expect("it is ours");
+        counted
     }
 
+    const V1: &str = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
+    const V1_OF_OTHERS: &str = "oom_kill_disable 0\nunder_oom 0\noom_kill 99\n";
+    const V2: &str = "low 0\nhigh 0\nmax 31\noom 1\noom_kill 3\noom_group_kill 0\n";
+    const V2_OF_OTHERS: &str = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 99\n";
+
+    /// Docker's default where version 1 has the memory: the container's cgroup is the mount's root.
     #[test]
-    fn version_1_as_a_container_sees_it() {
-        let membership = "5:devices:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n";
-        let mounts = "40 30 0:33 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup c rw,cpu\n\
-            41 30 0:34 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
-        let file = locate(Version::V1, membership, mounts);
-        assert_eq!(file, Some(PathBuf::from("/sys/fs/cgroup/memory/memory.oom_control")));
+    fn version_1_in_a_container() {
+        let membership = "9:name=systemd:/docker/3a075fd2\n5:devices:/docker/3a075fd2\n\
+            4:memory:/docker/3a075fd2\n3:cpuset:/docker/3a075fd2\n0::/docker/3a075fd2\n";
+        let mounts = "75 53 0:44 / / rw,relatime master:13 - overlay overlay rw,xino=off\n\
+            76 75 0:45 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755\n\
+            79 76 0:31 /docker/3a075fd2 /sys/fs/cgroup/cpuset ro,nosuid,nodev,noexec,relatime - \
+            cgroup cgroup rw,cpuset\n\
+            80 76 0:32 /docker/3a075fd2 /sys/fs/cgroup/memory ro,nosuid,nodev,noexec,relatime - \
+            cgroup cgroup rw,memory\n\
+            85 76 0:37 /docker/3a075fd2 /sys/fs/cgroup/systemd ro,nosuid,nodev,noexec,relatime - \
+            cgroup cgroup rw,name=systemd\n";
+        let files = [
+            ("proc/self/cgroup", membership),
+            ("proc/self/mountinfo", mounts),
+            ("sys/fs/cgroup/cpuset/memory.oom_control", V1_OF_OTHERS),
+            ("sys/fs/cgroup/memory/memory.oom_control", V1),
+        ];
+        assert_eq!(counted("v1-container", &files), Some(2));
     }
 
+    /// `--cgroupns=private`, which hides the path.
+    #[test]
+    fn version_1_in_a_cgroup_namespace() {
+        let membership = "5:devices:/\n4:memory:/\n3:cpuset:/\n0::/\n";
+        let mounts = "79 76 0:31 / /sys/fs/cgroup/cpuset ro,nosuid - cgroup cgroup rw,cpuset\n\
+            80 76 0:32 / /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n";
+        let files = [
+            ("proc/self/cgroup", membership),
+            ("proc/self/mountinfo", mounts),
+            ("sys/fs/cgroup/memory/memory.oom_control", V1),
+        ];
+        assert_eq!(counted("v1-namespace", &files), Some(2));
+    }
+
+    /// Both versions are there, and version 1 has the memory.
+    #[test]
+    fn version_1_on_a_host_with_both() {
+        let membership = "9:name=systemd:/\n4:memory:/process_api/c53f\n3:cpuset:/\n0::/\n";
+        let mounts = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+            35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let files = [
+            ("proc/self/cgroup", membership),
+            ("proc/self/mountinfo", mounts),
+            ("sys/fs/cgroup/memory/memory.oom_control", V1_OF_OTHERS),
+            ("sys/fs/cgroup/memory/process_api/c53f/memory.oom_control", V1),
+            ("sys/fs/cgroup/unified/cgroup.procs", "1\n"),
+        ];
+        assert_eq!(counted("v1-host", &files), Some(2));
+    }
+
+    /// The default of Docker, Podman and kubelet where version 2 has the memory: a cgroup
+    /// namespace of its own.
+    #[test]
+    fn version_2_in_a_container() {
+        let mounts = "1001 876 0:61 / / rw,relatime master:280 - overlay overlay rw\n\
+            1009 1008 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 cgroup \
+            rw,nsdelegate,memory_recursiveprot\n";
+        let files = [
+            ("proc/self/cgroup", "0::/\n"),
+            ("proc/self/mountinfo", mounts),
+            ("sys/fs/cgroup/memory.events", V2),
+        ];
+        assert_eq!(counted("v2-container", &files), Some(3));
+    }
+
+    /// systemd's unit, or a container in its host's cgroup namespace.
     #[test]
     fn version_2_on_a_host() {
-        let membership = "0::/system.slice/envoy.service\n";
-        let mounts = "31 24 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
-        let file = locate(Version::V2, membership, mounts);
-        let expected = "/sys/fs/cgroup/system.slice/envoy.service/memory.events";
-        assert_eq!(file, Some(PathBuf::from(expected)));
+        let mounts = "24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw\n\
+            35 23 0:30 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 \
+            rw,nsdelegate,memory_recursiveprot\n";
+        let files = [
+            ("proc/self/cgroup", "0::/system.slice/envoy.service\n"),
+            ("proc/self/mountinfo", mounts),
+            ("sys/fs/cgroup/system.slice/memory.events", V2_OF_OTHERS),
+            ("sys/fs/cgroup/system.slice/envoy.service/memory.events", V2),
+        ];
+        assert_eq!(counted("v2-host", &files), Some(3));
+    }
+
+    /// No memory controller, no mount, no /proc.
+    #[test]
+    fn where_nobody_counts() {
+        let mounts = "35 23 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
+        let whole = [("proc/self/cgroup", "0::/\n"), ("proc/self/mountinfo", mounts)];
+        assert_eq!(counted("nobody-2", &whole), None);
+        assert_eq!(counted("nobody-1", &whole[..1]), None);
+        assert_eq!(counted("nobody-0", &[("proc/self/stat", "")]), None);
     }
 
     #[test]
     fn both_versions_count_alike() {
-        let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
-        let v2 = "low 0\nhigh 0\nmax 31\noom 1\noom_kill 3\noom_group_kill 0\n";
-        assert_eq!(parse_oom_kills(v1), Some(2));
-        assert_eq!(parse_oom_kills(v2), Some(3));
+        assert_eq!(parse_oom_kills(V1), Some(2));
+        assert_eq!(parse_oom_kills(V2), Some(3));
         assert_eq!(parse_oom_kills("oom_kill many"), None);
         assert_eq!(parse_oom_kills(""), None);
     }

@@ -1,5 +1,6 @@
 //! The command line and the environment, parsed into a configuration that can work.
 
+mod flags;
 mod values;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use self::flags::{
+    CHECK, CHECK_TIMEOUT, DRAIN_MIN, DRAIN_TIMEOUT, ENVOY_ADMIN, FLAGS, Flag, Kind, LOG_FORMAT,
+    LOG_LEVEL, MAX_EPOCHS, MIN_RESTART_INTERVAL, READY, READY_TIMEOUT, ROLLBACK, STOP_SIGNAL,
+    TERM_WAIT, TERMINATION_LOG, WATCH, WATCH_JITTER,
+};
 use self::values::Probe;
 use crate::http::{Address, Url};
 use crate::log::Format;
@@ -53,6 +59,8 @@ pub struct Config {
     pub watch: Vec<PathBuf>,
     /// At most so long is waited after a change.
     pub watch_jitter: Duration,
+    /// Where the reason of a bad end goes, if not to the usual place.
+    pub termination_log: Option<PathBuf>,
     /// How lines are written.
     pub log_format: Format,
     /// Which lines are written.
@@ -60,123 +68,6 @@ pub struct Config {
     /// What is odd and does not keep us from working.
     pub warnings: Vec<String>,
 }
-
-/// One option: everything that help, environment and errors need to know of it.
-struct Flag {
-    name: &'static str,
-    kind: Kind,
-    help: &'static str,
-}
-
-/// What an option takes.
-enum Kind {
-    /// One value, which help calls so.
-    Value(&'static str),
-    /// Nothing; its variable takes `1`, `true`, `0` and `false`, and so does `--name=`.
-    Switch,
-    /// A value each time that it is given; its variable separates them with colons.
-    List(&'static str),
-}
-
-const TERM_WAIT: Flag = Flag {
-    name: "term-wait",
-    kind: Kind::Value("S"),
-    help: "Seconds from SIGTERM or SIGINT to SIGKILL [default: 30]",
-};
-const STOP_SIGNAL: Flag = Flag {
-    name: "stop-signal",
-    kind: Kind::Value("NAME"),
-    help: "The signal that asks the target to end [default: TERM]",
-};
-const READY: Flag = Flag {
-    name: "ready",
-    kind: Kind::Value("PROBE"),
-    help: "How an epoch is found ready: auto, none (at once), exec:COMMAND, \
-           http://HOST:PORT/PATH [default: auto]",
-};
-const READY_TIMEOUT: Flag = Flag {
-    name: "ready-timeout",
-    kind: Kind::Value("S"),
-    help: "Seconds after which an epoch that is not ready is warned about, or with --rollback has \
-           failed [default: 120]",
-};
-const CHECK: Flag = Flag {
-    name: "check",
-    kind: Kind::Value("COMMAND"),
-    help: "Run before every hot restart, which is refused unless COMMAND exits with 0",
-};
-const CHECK_TIMEOUT: Flag = Flag {
-    name: "check-timeout",
-    kind: Kind::Value("S"),
-    help: "Seconds that the check may take [default: 30]",
-};
-const ROLLBACK: Flag = Flag {
-    name: "rollback",
-    kind: Kind::Switch,
-    help: "A new epoch that fails before it is ready is killed, and the one before it goes on",
-};
-const WATCH: Flag = Flag {
-    name: "watch",
-    kind: Kind::List("PATH"),
-    help: "A change of this file or folder is a hot restart; may be repeated",
-};
-const WATCH_JITTER: Flag = Flag {
-    name: "watch-jitter",
-    kind: Kind::Value("S"),
-    help: "Seconds of random waiting at most after such a change [default: 0]",
-};
-const ENVOY_ADMIN: Flag = Flag {
-    name: "envoy-admin",
-    kind: Kind::Value("ADDR"),
-    help: "Envoy's admin, HOST:PORT or unix:/path, which then says when an epoch is ready",
-};
-const DRAIN_TIMEOUT: Flag = Flag {
-    name: "drain-timeout",
-    kind: Kind::Value("S"),
-    help: "Seconds that a stop may drain before it asks Envoy to end; needs --envoy-admin \
-           [default: 0, no drain]",
-};
-const DRAIN_MIN: Flag = Flag {
-    name: "drain-min",
-    kind: Kind::Value("S"),
-    help: "Seconds that a draining Envoy goes on serving at least [default: 6]",
-};
-const MIN_RESTART_INTERVAL: Flag = Flag {
-    name: "min-restart-interval",
-    kind: Kind::Value("S"),
-    help: "Seconds from one start to the next at least [default: 0]",
-};
-const MAX_EPOCHS: Flag = Flag {
-    name: "max-epochs",
-    kind: Kind::Value("N"),
-    help: "Epochs that may live at once, 2 or 3; with 2 no drain is ever cut short [default: 3]",
-};
-const LOG_FORMAT: Flag =
-    Flag { name: "log-format", kind: Kind::Value("FORMAT"), help: "text or json [default: text]" };
-const LOG_LEVEL: Flag = Flag {
-    name: "log-level",
-    kind: Kind::Value("LEVEL"),
-    help: "error, warn, info or debug [default: info]",
-};
-
-const FLAGS: [&Flag; 16] = [
-    &TERM_WAIT,
-    &STOP_SIGNAL,
-    &READY,
-    &READY_TIMEOUT,
-    &CHECK,
-    &CHECK_TIMEOUT,
-    &ROLLBACK,
-    &MIN_RESTART_INTERVAL,
-    &MAX_EPOCHS,
-    &WATCH,
-    &WATCH_JITTER,
-    &ENVOY_ADMIN,
-    &DRAIN_TIMEOUT,
-    &DRAIN_MIN,
-    &LOG_FORMAT,
-    &LOG_LEVEL,
-];
 
 const PROGRAM: &str = "PROGRAM";
 
@@ -226,7 +117,7 @@ pub fn command() -> Command {
 
 /// Parses what we were started with. An error is bad usage, told in one sentence.
 pub fn parse(
-    arguments: Vec<OsString>,
+    arguments: &[OsString],
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Invocation> {
     let matches = match command().try_get_matches_from(arguments) {
@@ -284,6 +175,7 @@ pub fn parse(
     );
     let watch = settings.list(&WATCH)?;
     let watch_jitter = settings.read(&WATCH_JITTER, values::seconds)?.unwrap_or_default();
+    let termination_log = settings.path(&TERMINATION_LOG)?;
     let log_format = settings.read(&LOG_FORMAT, values::log_format)?.unwrap_or(Format::Text);
     let log_level = settings.read(&LOG_LEVEL, values::log_level)?.unwrap_or(Level::Info);
     let words: Vec<OsString> =
@@ -298,10 +190,22 @@ pub fn parse(
         admin,
         watch,
         watch_jitter,
+        termination_log,
         log_format,
         log_level,
         warnings,
     })))
+}
+
+/// `--termination-log`, also of a command line that makes no sense: as far as it can be read, and
+/// its variable otherwise.
+pub fn termination_log(
+    arguments: &[OsString],
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Option<PathBuf> {
+    let matches = command().ignore_errors(true).try_get_matches_from(arguments).unwrap_or_default();
+    let settings = Settings { matches: &matches, variables: variables(environment).0 };
+    settings.path(&TERMINATION_LOG).ok().flatten()
 }
 
 /// clap's own sentence, without its decoration.
@@ -396,6 +300,13 @@ impl Settings<'_> {
         Ok(Some(DrainTime { timeout, min: least }))
     }
 
+    /// The path of an option.
+    fn path(&self, flag: &Flag) -> Result<Option<PathBuf>> {
+        let given = self.matches.get_one::<OsString>(flag.name);
+        ensure!(given.is_none_or(|path| !path.is_empty()), "an empty path for --{}", flag.name);
+        Ok(given.or_else(|| self.variables.get(flag.name)).map(PathBuf::from))
+    }
+
     /// The paths of an option that may be repeated.
     fn list(&self, flag: &Flag) -> Result<Vec<PathBuf>> {
         let given = self.matches.get_many::<OsString>(flag.name);
@@ -415,172 +326,4 @@ impl Settings<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Invocation> {
-        let program = std::iter::once(OsString::from("hot-restarter"));
-        let arguments = program.chain(arguments.iter().map(OsString::from)).collect();
-        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
-        parse(arguments, variables)
-    }
-
-    fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Config {
-        match parsed(arguments, variables).expect("it is good usage") {
-            Invocation::Run(config) => *config,
-            Invocation::Print(text) => panic!("it printed {text}"),
-        }
-    }
-
-    fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
-        format!("{:#}", parsed(arguments, variables).expect_err("it is bad usage"))
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn a_program_alone_is_enough() {
-        let config = config(&["start_envoy.sh"], &[]);
-        assert_eq!(config.words, ["start_envoy.sh"]);
-        assert_eq!(config.policy.term_wait, Duration::from_secs(30));
-        assert_eq!(config.policy.max_epochs, 3);
-        assert!(config.warnings.is_empty());
-    }
-
-    #[test]
-    fn what_follows_the_program_is_its_own() {
-        let words = ["envoy", "--term-wait", "1", "--", "-c", "x", "--help"];
-        assert_eq!(config(&words, &[]).words, words);
-        let with_dashes = ["--term-wait=2.5", "--", "envoy", "--version"];
-        let config = config(&with_dashes, &[]);
-        assert_eq!(config.words, ["envoy", "--version"]);
-        assert_eq!(config.policy.term_wait, Duration::from_millis(2500));
-    }
-
-    #[test]
-    fn the_command_line_wins_over_the_environment() {
-        let variables = [("HOT_RESTARTER_TERM_WAIT", "7"), ("HOT_RESTARTER_LOG_FORMAT", "json")];
-        let config = config(&["--term-wait", "3", "x"], &variables);
-        assert_eq!(config.policy.term_wait, Duration::from_secs(3));
-        assert_eq!(config.log_format, Format::Json);
-    }
-
-    #[test]
-    fn an_empty_variable_is_one_that_is_not_set() {
-        let config = config(&["x"], &[("HOT_RESTARTER_TERM_WAIT", "")]);
-        assert_eq!(config.policy.term_wait, Duration::from_secs(30));
-    }
-
-    #[test]
-    fn unknown_variables_are_warned_about_unless_kubernetes_sets_them() {
-        let variables = [
-            ("HOT_RESTARTER_TERMWAIT", "7"),
-            ("HOT_RESTARTER_SERVICE_HOST", "10.0.0.1"),
-            ("HOT_RESTARTER_PORT_10000_TCP", "tcp://10.0.0.1:10000"),
-            ("HOT_RESTARTER_ADMIN_SERVICE_PORT", "80"),
-        ];
-        let warnings = config(&["x"], &variables).warnings;
-        assert_eq!(warnings, ["HOT_RESTARTER_TERMWAIT is no variable of ours; it is ignored"]);
-    }
-
-    #[test]
-    fn commands_are_split_like_a_shells_words() {
-        let options = ["--check", r#"a 'b  c' d\ e "$(RESTART_EPOCH)" """#, "--ready", "exec:f g"];
-        let config = config(&[&options[..], &["x"]].concat(), &[]);
-        assert_eq!(config.check.expect("a check"), ["a", "b  c", "d e", "$(RESTART_EPOCH)", ""]);
-        assert_eq!(config.probe.expect("a probe"), ["f", "g"]);
-        assert_eq!(config.policy.readiness, Readiness::Command);
-        assert_eq!(config.policy.check_timeout, Some(Duration::from_secs(30)));
-    }
-
-    #[test]
-    fn without_a_check_there_is_nothing_to_time() {
-        assert_eq!(config(&["--check-timeout", "0", "x"], &[]).policy.check_timeout, None);
-    }
-
-    #[test]
-    fn a_switch_is_on_by_its_name_alone() {
-        let rollback = |arguments: &[&str], value: &str| {
-            config(arguments, &[("HOT_RESTARTER_ROLLBACK", value)]).policy.rollback
-        };
-        assert!(rollback(&["--rollback", "x"], "0"));
-        assert!(rollback(&["--rollback=1", "x"], "0"));
-        assert!(!rollback(&["--rollback=0", "x"], "1"));
-        assert!(!rollback(&["x"], "false"));
-        assert!(!rollback(&["x"], ""));
-        // What follows is the program, and no value.
-        assert_eq!(config(&["--rollback", "true"], &[]).words, ["true"]);
-    }
-
-    #[test]
-    fn paths_come_from_either() {
-        let variables = [("HOT_RESTARTER_WATCH", "/a:b")];
-        assert_eq!(config(&["x"], &variables).watch, [Path::new("/a"), Path::new("b")]);
-        let repeated = ["--watch", "/c:d", "--watch=e", "x"];
-        assert_eq!(config(&repeated, &variables).watch, [Path::new("/c:d"), Path::new("e")]);
-    }
-
-    #[test]
-    fn an_admin_decides_unless_another_probe_is_named() {
-        let admin = ["--envoy-admin", "localhost:9901"];
-        for (ready, expected) in [
-            ("auto", Readiness::Admin),
-            ("none", Readiness::None),
-            ("exec:true", Readiness::Command),
-            ("http://localhost/", Readiness::Http),
-        ] {
-            let policy = config(&[&admin[..], &["--ready", ready, "x"]].concat(), &[]).policy;
-            assert_eq!((policy.readiness, policy.admin), (expected, true));
-        }
-    }
-
-    #[test]
-    fn refusals_name_what_is_at_fault() {
-        let cases = [
-            (vec![], "no program to run"),
-            (vec![""], "PROGRAM is empty"),
-            (vec!["--bogus", "x"], "'--bogus'"),
-            (vec!["--term-wait"], "--term-wait"),
-            (vec!["--term-wait", "soon", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait=-1", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait", "-1", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait", "nan", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait", "1.", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait", "1e3", "x"], "--term-wait: not a number"),
-            (vec!["--term-wait", "0.0000000001", "x"], "--term-wait: finer than"),
-            (vec!["--term-wait", "604800.1", "x"], "--term-wait: more than a week"),
-            (vec!["--term-wait", "99999999999999999999", "x"], "--term-wait: more than a week"),
-            (vec!["--stop-signal", "KILL", "x"], "SIGKILL cannot be caught"),
-            (vec!["--stop-signal", "SIGFOO", "x"], "no such signal"),
-            (vec!["--ready", "maybe", "x"], "--ready: none of auto, none, exec:"),
-            (vec!["--ready", "exec:", "x"], "--ready: no program in it"),
-            (vec!["--ready", "http://envoy/", "x"], "--ready: \"envoy\" is neither an IP"),
-            (vec!["--envoy-admin", "9901", "x"], "--envoy-admin: neither HOST:PORT"),
-            (vec!["--check", "a 'b", "x"], "--check: missing closing quote"),
-            (vec!["--check", "''", "x"], "--check: no program in it"),
-            (vec!["--check", "a", "--check-timeout", "0.0", "x"], "a --check-timeout of more"),
-            (vec!["--rollback=maybe", "x"], "--rollback: none of 1, true, 0"),
-            (vec!["--rollback", "--ready-timeout", "1.0", "x"], "a --ready-timeout of more"),
-            (
-                vec!["--rollback", "--ready", "exec:a", "--ready-timeout", "0", "x"],
-                "a --ready-timeout of more than 0 s",
-            ),
-            (vec!["--rollback", "--ready", "none", "x"], "with --ready none each is at once"),
-            (vec!["--watch", "", "x"], "an empty path for --watch"),
-            (vec!["--max-epochs", "4", "x"], "neither 2 nor 3"),
-            (vec!["--log-level", "loud", "x"], "none of error, warn"),
-        ];
-        for (arguments, expected) in cases {
-            let refusal = refusal(&arguments, &[]);
-            assert!(refusal.contains(expected), "{arguments:?}: {refusal}");
-            assert_eq!(refusal.lines().count(), 1, "{refusal}");
-        }
-        let variable = refusal(&["x"], &[("HOT_RESTARTER_MAX_EPOCHS", "1")]);
-        assert!(variable.contains("\"1\" for HOT_RESTARTER_MAX_EPOCHS"), "{variable}");
-    }
-}
+mod tests;

@@ -25,6 +25,7 @@ use crate::signal::Signal;
 use crate::supervisor::{Batch, Event, Level, Moment, Pid, StartFailure, Status, Supervisor};
 use crate::sys::{self, Inherited, Peek, SignalFd};
 use crate::terminal::Terminal;
+use crate::termination::{self, Termination};
 use crate::watch::Watch;
 use questions::Question;
 
@@ -32,25 +33,32 @@ use questions::Question;
 const REAPED_A_TURN: usize = 1024;
 
 /// The whole program, from the arguments to the exit code.
-pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: Vec<OsString>) -> u8 {
+pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: &[OsString]) -> u8 {
+    let given = arguments.to_owned();
     // Unwinding would leave PID 1 without a loop; say it and end, and the kernel ends the rest.
-    std::panic::set_hook(Box::new(|panic| {
-        let message = format!("hot-restarter: a bug of ours: {panic}\n");
-        let _ = log::write_if_ready(message.as_bytes());
+    std::panic::set_hook(Box::new(move |panic| {
+        say_why(&given, &format!("a bug of ours: {panic}"));
         sys::exit_now(Exit::Failure.code());
     }));
-    let exit = try_run(signals, arguments).unwrap_or_else(|error| {
-        let message = format!("hot-restarter: {error:#}\n");
-        let _ = log::write_if_ready(message.as_bytes());
-        Exit::Failure
+    let exit = try_run(signals, arguments).unwrap_or_else(|StartFailure { exit, why }| {
+        say_why(arguments, &why);
+        exit
     });
     exit.code()
 }
 
+/// Says why we end where no log can, on standard error and in the termination log.
+fn say_why(arguments: &[OsString], why: &str) {
+    let _ = log::write_if_ready(format!("hot-restarter: {why}\n").as_bytes());
+    let path = cli::termination_log(arguments, std::env::vars_os());
+    // That it is not there, or cannot be written, is no second failure.
+    let _ = termination::write(path.as_deref(), why);
+}
+
 fn try_run(
     signals: io::Result<(SignalFd, Inherited)>,
-    arguments: Vec<OsString>,
-) -> anyhow::Result<Exit> {
+    arguments: &[OsString],
+) -> Result<Exit, StartFailure> {
     let config = match cli::parse(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => config,
         Ok(Invocation::Print(text)) => {
@@ -59,23 +67,20 @@ fn try_run(
             return Ok(Exit::Clean);
         }
         Err(usage) => {
-            let _ = log::write_if_ready(format!("hot-restarter: {usage:#}\n").as_bytes());
-            return Ok(Exit::Usage);
+            return Err(StartFailure { exit: Exit::Usage, why: format!("{usage:#}") });
         }
     };
-    let context = "cannot take over signals";
-    let (signals, inherited) =
-        signals.map_err(|error| anyhow::Error::new(error).context(context))?;
+    let (signals, inherited) = signals.map_err(|error| StartFailure {
+        exit: Exit::Failure,
+        why: format!("cannot take over signals: {error}"),
+    })?;
     // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
     let subreaper = prctl::set_child_subreaper(true);
-    let launcher = Launcher::new(std::env::vars_os(), inherited)?;
-    let programs = match Programs::find(&launcher, &config) {
-        Ok(programs) => programs,
-        Err((option, StartFailure { exit, why })) => {
-            let _ = log::write_if_ready(format!("hot-restarter: {option}: {why}\n").as_bytes());
-            return Ok(exit);
-        }
-    };
+    let launcher = Launcher::new(std::env::vars_os(), inherited)
+        .map_err(|error| StartFailure { exit: Exit::Failure, why: format!("{error:#}") })?;
+    let programs = Programs::find(&launcher, &config).map_err(|(option, failure)| {
+        StartFailure { why: format!("{option}: {}", failure.why), ..failure }
+    })?;
     let watch = if config.watch.is_empty() {
         Ok(None)
     } else {
@@ -95,6 +100,7 @@ fn try_run(
         watch: None,
         watch_stirs: false,
         log: Log::new(config.log_format, config.log_level),
+        termination: Termination::new(config.termination_log),
         batch: Batch::default(),
         oom_kills: None,
         terminal: Terminal::default(),
@@ -175,6 +181,7 @@ struct Driver {
     /// The watch has something to be taken in.
     watch_stirs: bool,
     log: Log,
+    termination: Termination,
     /// Signals that were read and have not been handled.
     batch: Batch,
     /// The out-of-memory kills when the core last asked to record them.

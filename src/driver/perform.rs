@@ -10,14 +10,14 @@ use crate::procfs::{self, Procfs};
 use crate::program::Output;
 use crate::signal::Signal;
 use crate::supervisor::{
-    Action, Event, Level, Mended, Orphan, Pid, Reach, StartFailure, Task, View,
+    Action, Event, Level, Mended, Notice, Orphan, Pid, Reach, StartFailure, Task, View, What,
 };
 use crate::sys::{self, PidFd};
 
 /// How many processes are held at once, by a descriptor each.
 const HELD_AT_ONCE: usize = 256;
-/// How many of those that would not die are named.
-const NAMED_SURVIVORS: usize = 16;
+/// How many of those that did not end, or would not die, are named.
+const NAMED_AT_ONCE: usize = 16;
 
 impl Driver {
     /// Performs an action; its answer, where it has one.
@@ -67,11 +67,11 @@ impl Driver {
                 }
             }
             Action::RecordMemory => self.oom_kills = memory::oom_kills(),
-            Action::Log(notice) => {
-                self.log.notice(&notice);
-                self.say_why_not(&notice);
+            Action::Log(notice) => self.say(&notice),
+            Action::NameSurvivors => {
+                let why = "would not die of SIGKILL";
+                self.name_children(Level::Error, "survivor", why);
             }
-            Action::NameSurvivors => self.name_survivors(),
             Action::Exit(exit) => self.exit = Some(exit),
         }
         None
@@ -232,27 +232,46 @@ impl Driver {
             .collect()
     }
 
-    fn name_survivors(&mut self) {
+    /// Says what the core says, and what only we can tell beside it.
+    fn say(&mut self, notice: &Notice) {
+        self.termination.notice(notice);
+        if let What::Exiting { exit, .. } = notice.what
+            && !exit.is_clean()
+            && let Err(error) = self.termination.write(&exit.to_string())
+        {
+            // Before the last line, which tells the exit code.
+            let message = format_args!("the reason cannot be written there: {error}");
+            self.log.say(Level::Warn, "termination-log", &message);
+        }
+        self.log.notice(notice);
+        self.say_why_not(notice);
+        if let What::TermWaitOver { .. } = notice.what {
+            self.name_children(Level::Warn, "killing", "did not end in time");
+        }
+    }
+
+    /// Names our children: what is left when we stop waiting for it.
+    fn name_children(&mut self, level: Level, event: &str, why: &str) {
         let procfs = Procfs::ours();
         let children = match &procfs {
             Some(procfs) => procfs.own_children(),
             None => self.supervisor.leaders().map(|(_, leader)| leader).collect(),
         };
-        for pid in children.iter().copied().take(NAMED_SURVIVORS) {
+        let mut names = Vec::new();
+        for pid in children.iter().copied().take(NAMED_AT_ONCE) {
             let known = procfs.as_ref().and_then(|procfs| procfs.name_and_state(pid));
             let (name, state) = known.unwrap_or_else(|| ("?".to_owned(), '?'));
-            let message = &format_args!("{name} (state {state}) would not die of SIGKILL");
-            self.log.write(&Record {
-                level: Level::Error,
-                event: "survivor",
-                epoch: None,
-                pid: Some(pid),
-                message,
-            });
+            let message = &format_args!("{name} (state {state}) {why}");
+            self.log.write(&Record { level, event, epoch: None, pid: Some(pid), message });
+            names.push(format!("{name} (pid {pid}, state {state})"));
         }
-        if children.len() > NAMED_SURVIVORS {
-            let more = children.len() - NAMED_SURVIVORS;
-            self.log.say(Level::Error, "survivor", &format_args!("and {more} more"));
+        if children.len() > NAMED_AT_ONCE {
+            let more = format!("and {} more", children.len() - NAMED_AT_ONCE);
+            self.log.say(level, event, &more);
+            names.push(more);
+        }
+        if !names.is_empty() {
+            self.termination.add(&format!("; {why}: {}", names.join(", ")));
         }
     }
 }

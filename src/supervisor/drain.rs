@@ -226,13 +226,12 @@ impl Supervisor {
         };
         draining.asked = false;
         match (request, reply) {
-            (_, Reply::Failed) => self.drain_failed(now),
+            (_, Reply::Failed) | (Request::CountPending, Reply::Done) => self.drain_failed(now),
             (Request::FailHealthCheck, _) => draining.turn_to(now, Step::DrainListeners),
             (Request::DrainListeners, _) => {
                 draining.serve_until = now + draining.time.min;
                 draining.turn_to(now, Step::Count);
             }
-            (Request::CountPending, Reply::Done) => self.drain_failed(now),
             (Request::CountPending, Reply::Pending(pending)) => {
                 draining.pending = Some(pending);
                 draining.ask_later(now);

@@ -5,6 +5,7 @@
 mod failures;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -295,9 +296,16 @@ fn bad_later() {
 fn out_of_memory() {
     let limits = ["--memory=96m", "--memory-swap=96m", "--shm-size=256m"];
     let stage = Stage::in_container((2, 3));
-    let container = Run::envoy(&stage).options(&limits).start();
+    let reason = stage.log_folder().join("termination-log");
+    fs::File::create(&reason).expect("the folder is ours");
+    fs::set_permissions(&reason, fs::Permissions::from_mode(0o666)).expect("the file is ours");
+    let run = Run::envoy(&stage).options(&limits).mount(&reason, "/dev/termination-log");
+    let container = run.start();
     container.await_log("ready epoch=0");
     container.exec(&["dd", "if=/dev/zero", "of=/dev/shm/filler", "bs=1M", "count=200"]);
     assert_eq!(container.wait(), 128 + libc::SIGKILL);
     container.await_log("the kernel's out-of-memory killer struck");
+    let reason = fs::read_to_string(reason).expect("a termination log");
+    let expected = "ended unexpectedly: was ended by SIGKILL (out of memory: ";
+    assert!(reason.starts_with("epoch 0 (pid ") && reason.contains(expected), "{reason}");
 }

@@ -123,6 +123,7 @@ fn bad_usage() {
         (&["--rollback=", "true"], "--rollback"),
         (&["--rollback", "--ready-timeout", "1", "true"], "--rollback…--ready-timeout"),
         (&["--rollback", "--ready-timeout", "0", "true"], "--rollback…--ready-timeout"),
+        (&["--termination-log", "", "true"], "--termination-log"),
         (&["--log-level", "loud", "true"], "loud…--log-level"),
         (&["--log-format", "xml", "true"], "xml…--log-format"),
     ];

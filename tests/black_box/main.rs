@@ -3,6 +3,7 @@
 //!
 //! Every module has a function `trials` that returns its trials; [`needs::trial`] makes one.
 
+mod cells;
 mod docker;
 mod envoy;
 mod image;
@@ -10,8 +11,10 @@ mod input;
 mod log;
 mod needs;
 mod pid1;
+mod podman;
 mod process;
 mod terminal;
+mod termination;
 mod watch;
 
 use libtest_mimic::{Arguments, Trial};
@@ -24,9 +27,12 @@ fn main() {
         input::trials(),
         log::trials(),
         terminal::trials(),
+        termination::trials(),
         pid1::trials(),
         image::trials(),
         docker::trials(),
+        podman::trials(),
+        cells::trials(),
         envoy::trials(),
     ]
     .into_iter()

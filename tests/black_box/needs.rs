@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Once, OnceLock};
 
 use libtest_mimic::{Failed, Trial};
-use support::{namespace, server};
+use support::{namespace, podman, server};
 
 /// What the machine must have for a trial to mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum Needs {
     Root,
     /// A Docker engine that answers.
     Docker,
+    /// Podman as root, with runc and catatonit, beside a Docker engine that builds its images.
+    Podman,
     /// A loopback of version 6.
     Ipv6,
 }
@@ -36,6 +38,7 @@ impl Needs {
             Self::UserNamespace => "user-namespace",
             Self::Root => "root",
             Self::Docker => "docker",
+            Self::Podman => "podman",
             Self::Ipv6 => "ipv6",
         }
     }
@@ -43,12 +46,14 @@ impl Needs {
     /// Whether the machine has it; looked up once.
     fn met(self) -> bool {
         static DOCKER: OnceLock<bool> = OnceLock::new();
+        static PODMAN: OnceLock<bool> = OnceLock::new();
         match self {
             Self::Nothing => true,
             Self::Namespace => namespace::possible(),
             Self::UserNamespace => namespace::rootless_possible(),
             Self::Root => namespace::privileged(),
             Self::Docker => *DOCKER.get_or_init(|| succeeds(Command::new("docker").arg("version"))),
+            Self::Podman => *PODMAN.get_or_init(|| Self::Docker.met() && podman::possible()),
             Self::Ipv6 => server::has_ipv6(),
         }
     }

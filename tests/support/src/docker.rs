@@ -1,12 +1,14 @@
-//! Containers for tests, through the docker client. What a test starts goes when it ends.
+//! Images and containers for tests, through the docker client.
 
 use std::path::Path;
-use std::process::{self, Command, Output};
+use std::process::{self, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::envoy::{Process, Stage};
-use crate::{eventually, project, restarter};
+pub use crate::container::Container;
+use crate::container::{Engine, words_of};
+use crate::envoy::Stage;
+use crate::{project, restarter};
 
 /// Where the example's configuration is in a container.
 pub const CONFIG: &str = "/etc/envoy/envoy.yaml";
@@ -18,9 +20,6 @@ pub const LOG_FOLDER: &str = "/var/log/envoy";
 
 /// What keeps Envoy from listing its extensions at each start.
 pub const QUIET: [&str; 2] = ["--log-level", "warning"];
-
-/// Bounds a docker client that hangs, in seconds; `docker stop` waits for 30 itself.
-const CLIENT_PATIENCE: &str = "90";
 
 /// The images of docker/, with the restarter under test in them.
 #[derive(Debug)]
@@ -57,25 +56,14 @@ pub fn images() -> &'static Images {
 
 /// Runs a docker command and returns what it printed.
 pub fn docker(arguments: &[&str]) -> String {
-    let output = try_docker(arguments);
-    assert!(output.status.success(), "docker {arguments:?}: {}", words_of(&output));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn try_docker(arguments: &[&str]) -> Output {
-    let mut command = Command::new("timeout");
-    command.args([CLIENT_PATIENCE, "docker"]).args(arguments).output().expect("docker runs")
-}
-
-fn words_of(output: &Output) -> String {
-    let Output { status, stdout, stderr } = output;
-    format!("{status}: {}{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr))
+    Engine::Docker.run(arguments)
 }
 
 /// A container that is about to be.
 #[derive(Debug)]
 #[must_use]
 pub struct Run {
+    engine: Engine,
     image: String,
     options: Vec<String>,
     arguments: Vec<String>,
@@ -84,7 +72,14 @@ pub struct Run {
 impl Run {
     /// A container of an image.
     pub fn of(image: &str) -> Self {
-        Self { image: image.to_owned(), options: Vec::new(), arguments: Vec::new() }
+        let image = image.to_owned();
+        Self { engine: Engine::Docker, image, options: Vec::new(), arguments: Vec::new() }
+    }
+
+    /// Has it run by this engine.
+    pub fn by(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
     }
 
     /// A container of the image with a shell in which Envoy plays this stage.
@@ -163,88 +158,12 @@ impl Run {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hot-restarter-test-{}-{count}", process::id());
         // A guard already, for a container that cannot be started is there all the same.
-        let container = Container { name };
+        let container = Container { engine: self.engine, name };
         let mut arguments = vec!["run", "--detach", "--name", &container.name];
         arguments.extend(self.options.iter().map(String::as_str));
         arguments.push(&self.image);
         arguments.extend(self.arguments.iter().map(String::as_str));
-        docker(&arguments);
+        self.engine.run(&arguments);
         container
-    }
-}
-
-/// A container. It is removed when it is dropped; its log is told first when a test has failed.
-#[derive(Debug)]
-pub struct Container {
-    name: String,
-}
-
-impl Container {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its first process.
-    pub fn init(&self) -> Process {
-        let pid = self.inspect("{{.State.Pid}}").parse().expect("a pid");
-        assert_ne!(pid, 0, "the container has ended: {}", self.logs());
-        Process(pid)
-    }
-
-    /// `docker kill -s SIGNAL`.
-    pub fn kill(&self, signal: &str) {
-        docker(&["kill", "--signal", signal, &self.name]);
-    }
-
-    /// `docker stop`, and the exit code: 137 where the engine had to kill it.
-    pub fn stop(&self) -> i32 {
-        docker(&["stop", "--time", "30", &self.name]);
-        self.wait()
-    }
-
-    /// Waits for its end; the exit code.
-    pub fn wait(&self) -> i32 {
-        let state = eventually("the container ends", || {
-            let state = self.inspect("{{.State.Running}} {{.State.ExitCode}}");
-            if state.starts_with("false") { Ok(state) } else { Err(state) }
-        });
-        state.rsplit(' ').next().and_then(|code| code.parse().ok()).expect("an exit code")
-    }
-
-    /// What it has written.
-    pub fn logs(&self) -> String {
-        let output = try_docker(&["logs", &self.name]);
-        let [stdout, stderr] = [output.stdout, output.stderr]
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        stdout + &stderr
-    }
-
-    /// Waits until it has written this.
-    pub fn await_log(&self, words: &str) {
-        eventually(&format!("the log says {words:?}"), || {
-            let logs = self.logs();
-            if logs.contains(words) { Ok(()) } else { Err(logs) }
-        });
-    }
-
-    /// Runs a command in it, as root.
-    pub fn exec(&self, command: &[&str]) -> Output {
-        let arguments = [&["exec", "--user=0", &self.name], command].concat();
-        try_docker(&arguments)
-    }
-
-    /// What the engine knows of it.
-    pub fn inspect(&self, template: &str) -> String {
-        docker(&["inspect", "--format", template, &self.name])
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the log of {}:\n{}", self.name, self.logs());
-        }
-        try_docker(&["rm", "--force", "--volumes", &self.name]);
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests and the benchmark share: the binaries under test, and waiting for conditions.
 
+pub mod container;
 pub mod descriptor;
 pub mod docker;
 pub mod envoy;
@@ -7,6 +8,7 @@ pub mod inherit;
 pub mod journal;
 pub mod load;
 pub mod namespace;
+pub mod podman;
 pub mod processes;
 pub mod scene;
 pub mod server;

@@ -46,6 +46,11 @@ impl Scene {
         Self { folder }
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A file of this scene.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -78,6 +83,11 @@ impl Scene {
         place
     }
 
+    /// The variable that marks a process as one of this scene, and its value.
+    pub fn mark(&self) -> (&'static str, &str) {
+        (MARK, self.folder.to_str().expect("a path of ours is text"))
+    }
+
     /// What the probes of this scene write.
     pub fn journal(&self) -> Journal {
         Journal::at(self.path("journal"))
@@ -89,7 +99,8 @@ impl Scene {
         self.probe_to("journal", steps)
     }
 
-    fn probe_to(&self, journal: &str, steps: &str) -> Vec<String> {
+    /// The same with a journal of another name, for processes that are somebody else's.
+    pub fn probe_to(&self, journal: &str, steps: &str) -> Vec<String> {
         let program = probe().to_str().expect("the path of the probe is text").to_owned();
         let mut words = vec![program, format!("to={}", self.place(journal))];
         words.extend(steps.split_whitespace().map(str::to_owned));

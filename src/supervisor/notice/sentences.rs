@@ -1,57 +1,11 @@
-//! What there is to say: one notice per event, each with its level, its name and its sentence.
+//! What is said, in whole sentences or in parts of one.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::{Obstacle, Pending, Pid, Status};
-use crate::exit::Exit;
+use super::super::{Pending, Status};
+use super::{Drained, End, Failure, ReadyBy, StopReason, What};
 use crate::signal::Signal;
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// We end, or an epoch failed, for a bad reason.
-    Error,
-    /// Something is not as it should be; service goes on.
-    Warn,
-    /// What an operator wants to read.
-    Info,
-    /// What one wants to read while searching for a fault.
-    Debug,
-}
-
-impl Level {
-    /// The word for the log and for `--log-level`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
-
-/// By what an epoch was found ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReadyBy {
-    /// It announced it.
-    Announcement,
-    /// It announces nothing; time was given to it.
-    Clock,
-    /// It announces it in a way that we cannot read; time was given to it.
-    ClockUnreadable,
-    /// `--ready none`.
-    Option,
-    /// Its admin said so.
-    Admin,
-    /// The program of `--ready exec:` said so.
-    Command,
-    /// The server of `--ready http:` said so.
-    Http,
-    /// It has announced it, though whoever should have said so has not in time.
-    Takeover,
-}
 
 /// The second half of a sentence.
 impl fmt::Display for ReadyBy {
@@ -74,23 +28,6 @@ impl fmt::Display for ReadyBy {
     }
 }
 
-/// How a new epoch failed before it was ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// It ended.
-    Ended {
-        /// How.
-        status: Status,
-        /// How often the out-of-memory killer has struck meanwhile, where that is known.
-        out_of_memory: Option<u64>,
-    },
-    /// It was not ready in time.
-    Late {
-        /// So long after its start.
-        after: Duration,
-    },
-}
-
 /// The first half of a sentence.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,21 +46,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Why everything is being stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StopReason {
-    /// A signal asked for it.
-    Signal(Signal),
-    /// The last epoch ended with 0.
-    LastEpochEnded,
-    /// The newest, ready epoch ended with 0 while older ones live.
-    NobodyServes,
-    /// The newest epoch ended by its terminal's SIGINT.
-    Interrupted,
-    /// Epoch 0 could not be started.
-    CannotStart,
-}
-
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -136,29 +58,6 @@ impl fmt::Display for StopReason {
             Self::CannotStart => f.write_str("epoch 0 could not be started"),
         }
     }
-}
-
-/// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Drained {
-    /// Nothing is pending any more.
-    Empty {
-        /// So long after the stop was asked for.
-        after: Duration,
-    },
-    /// `--drain-timeout` was not enough.
-    Over {
-        /// What was pending at last, where that is known.
-        pending: Option<Pending>,
-    },
-    /// It was not enough for the newest epoch to take over.
-    HandsOver,
-    /// The admin has not answered, so nobody has been told and nothing counted.
-    Unheard,
-    /// The only epoch does not serve yet.
-    NotServing,
-    /// The newest epoch has ended.
-    NobodyServes,
 }
 
 impl fmt::Display for Drained {
@@ -200,124 +99,9 @@ impl fmt::Display for Pending {
     }
 }
 
-/// One thing that happened, to an epoch or to the restarter as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Notice {
-    /// The epoch that it is about.
-    pub epoch: Option<u32>,
-    /// The process that it is about.
-    pub pid: Option<Pid>,
-    /// What happened.
-    pub what: What,
-}
-
-/// What there is to say of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the sentences below say it")]
-pub enum What {
-    Started,
-    NotStarted { why: String },
-    Ready { after: Duration, by: ReadyBy },
-    NotReady { after: Duration },
-    RestartQueued { obstacle: Obstacle },
-    RestartAlreadyQueued,
-    RestartRefused { why: String },
-    EndedServing { status: Status },
-    NotGone,
-    Checking,
-    RestartFailed { failure: Failure, newest: u32 },
-    Checked { after: Duration },
-    ProbeFailed { why: String },
-    FewerWorkers { workers: u32, before: u32 },
-    Repaired,
-    NotRepaired { why: String },
-    Changed { path: String },
-    Ended { status: Status },
-    EndedUnexpectedly { status: Status, out_of_memory: Option<u64> },
-    Reopened { processes: u32 },
-    ReopenPostponed,
-    ReopenUnheard,
-    ReopenBlind,
-    Forwarded { signal: Signal, processes: u32 },
-    ForwardedToGroup { signal: Signal },
-    Dropped { signal: Signal },
-    DroppedBlind { signal: Signal },
-    DroppedAtEnd { signal: Signal },
-    Suspended,
-    Stopping { reason: StopReason, epochs: usize, term_wait: Duration },
-    Draining { timeout: Duration, min: Duration },
-    DrainUnheard,
-    DrainsOn { hands_over: bool, pending: Option<Pending>, after: Duration, timeout: Duration },
-    Drained { drained: Drained },
-    AlreadyStopping { signal: Signal, left: Duration },
-    TermWaitOver { epochs: usize, term_wait: Duration },
-    Exiting { exit: Exit, survivors: bool },
-}
-
-impl What {
-    /// How much it matters, and its name: one word that a log query can rely on.
-    pub fn kind(&self) -> (Level, &'static str) {
-        match self {
-            Self::Started => (Level::Info, "started"),
-            Self::NotStarted { .. } => (Level::Error, "not-started"),
-            Self::Ready { by: ReadyBy::ClockUnreadable | ReadyBy::Takeover, .. } => {
-                (Level::Warn, "ready")
-            }
-            Self::Ready {
-                by:
-                    ReadyBy::Announcement
-                    | ReadyBy::Clock
-                    | ReadyBy::Option
-                    | ReadyBy::Admin
-                    | ReadyBy::Command
-                    | ReadyBy::Http,
-                ..
-            } => (Level::Info, "ready"),
-            Self::NotReady { .. } => (Level::Warn, "not-ready"),
-            Self::RestartQueued { .. } => (Level::Info, "restart-queued"),
-            Self::RestartAlreadyQueued => (Level::Debug, "restart-queued"),
-            Self::RestartRefused { .. } => (Level::Warn, "restart-refused"),
-            Self::NotGone => (Level::Warn, "not-gone"),
-            Self::Checking => (Level::Info, "checking"),
-            Self::RestartFailed { .. } => (Level::Warn, "restart-failed"),
-            Self::Checked { .. } => (Level::Info, "checked"),
-            Self::ProbeFailed { .. } => (Level::Warn, "probe-failed"),
-            Self::FewerWorkers { .. } => (Level::Warn, "fewer-workers"),
-            Self::Repaired => (Level::Info, "repaired"),
-            Self::NotRepaired { .. } => (Level::Warn, "not-repaired"),
-            Self::Changed { .. } => (Level::Info, "changed"),
-            Self::Ended { .. } => (Level::Info, "ended"),
-            Self::EndedUnexpectedly { .. } | Self::EndedServing { .. } => {
-                (Level::Error, "ended-unexpectedly")
-            }
-            Self::Reopened { .. } => (Level::Info, "reopened"),
-            Self::ReopenPostponed => (Level::Info, "reopen-postponed"),
-            Self::ReopenUnheard | Self::ReopenBlind => (Level::Warn, "reopen-unheard"),
-            Self::Forwarded { .. } | Self::ForwardedToGroup { .. } => (Level::Info, "forwarded"),
-            Self::Dropped { .. } => (Level::Info, "dropped"),
-            Self::DroppedBlind { .. } => (Level::Warn, "dropped"),
-            Self::DroppedAtEnd { .. } => (Level::Debug, "dropped"),
-            Self::Suspended => (Level::Warn, "suspended"),
-            // What brought us here has been said; this is about what may have been left behind.
-            Self::Stopping { epochs: 0, .. } => (Level::Debug, "stopping"),
-            Self::Stopping { .. } | Self::AlreadyStopping { .. } => (Level::Info, "stopping"),
-            Self::Draining { .. } | Self::DrainsOn { .. } => (Level::Info, "draining"),
-            Self::DrainUnheard => (Level::Warn, "drain-unheard"),
-            Self::Drained {
-                drained: Drained::Empty { .. } | Drained::NotServing | Drained::NobodyServes,
-            } => (Level::Info, "drained"),
-            Self::Drained {
-                drained: Drained::Over { .. } | Drained::HandsOver | Drained::Unheard,
-            } => (Level::Warn, "drained"),
-            Self::TermWaitOver { .. } => (Level::Warn, "term-wait-over"),
-            Self::Exiting { exit, .. } if exit.is_clean() => (Level::Info, "exiting"),
-            Self::Exiting { .. } => (Level::Error, "exiting"),
-        }
-    }
-}
-
 /// The why, as one sentence without its subject, which `epoch=` and `pid=` name.
 impl fmt::Display for What {
+    #[expect(clippy::too_many_lines, reason = "it is one sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // The name of the event says it all.
@@ -360,8 +144,8 @@ impl fmt::Display for What {
             Self::Changed { path } => write!(f, "{path} has changed, which is a restart"),
             Self::Ended { status } => status.fmt(f),
             Self::EndedUnexpectedly { status, out_of_memory } => {
-                write!(f, "{status}; killing everything else")?;
-                explain_kill(f, *status, *out_of_memory)
+                let end = End { status: *status, out_of_memory: *out_of_memory };
+                write!(f, "{end}; killing everything else")
             }
             Self::Reopened { processes } => {
                 write!(f, "SIGUSR1 sent to {}", Processes(*processes))
@@ -410,12 +194,12 @@ impl fmt::Display for What {
             Self::DrainsOn { hands_over, pending, after, timeout } => {
                 match pending {
                     _ if *hands_over => f.write_str("the newest epoch has not taken over")?,
-                    Some(pending) => pending.fmt(f)?,
+                    Some(pending) => write!(f, "{pending}")?,
                     None => f.write_str("what is pending is not known")?,
                 }
                 write!(f, ", {} s of {} s", after.as_secs(), Seconds(*timeout))
             }
-            Self::Drained { drained } => drained.fmt(f),
+            Self::Drained { drained } => write!(f, "{drained}"),
             Self::AlreadyStopping { signal, left } => {
                 write!(f, "{signal} received, stopping already; {} s are left", Seconds(*left))
             }
@@ -436,6 +220,13 @@ impl fmt::Display for What {
     }
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.status.fmt(f)?;
+        explain_kill(f, self.status, self.out_of_memory)
+    }
+}
+
 /// Who killed what was killed and not by us, as far as the kernel counts it.
 fn explain_kill(f: &mut fmt::Formatter<'_>, status: Status, kills: Option<u64>) -> fmt::Result {
     if status != Status::Signaled(Signal::KILL) {
@@ -452,7 +243,7 @@ fn explain_kill(f: &mut fmt::Formatter<'_>, status: Status, kills: Option<u64>) 
 }
 
 /// Seconds with three decimals, or none where there is nothing behind the point.
-pub(super) struct Seconds(pub(super) Duration);
+pub(in crate::supervisor) struct Seconds(pub(in crate::supervisor) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

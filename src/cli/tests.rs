@@ -1,0 +1,206 @@
+use std::path::Path;
+
+use super::*;
+
+fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Invocation> {
+    let program = std::iter::once(OsString::from("hot-restarter"));
+    let arguments: Vec<_> = program.chain(arguments.iter().map(OsString::from)).collect();
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+    parse(&arguments, variables)
+}
+
+fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Config {
+    match parsed(arguments, variables).expect("it is good usage") {
+        Invocation::Run(config) => *config,
+        Invocation::Print(text) => panic!("it printed {text}"),
+    }
+}
+
+fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    format!("{:#}", parsed(arguments, variables).expect_err("it is bad usage"))
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    command().debug_assert();
+}
+
+#[test]
+fn a_program_alone_is_enough() {
+    let config = config(&["start_envoy.sh"], &[]);
+    assert_eq!(config.words, ["start_envoy.sh"]);
+    assert_eq!(config.policy.term_wait, Duration::from_secs(30));
+    assert_eq!(config.policy.max_epochs, 3);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn what_follows_the_program_is_its_own() {
+    let words = ["envoy", "--term-wait", "1", "--", "-c", "x", "--help"];
+    assert_eq!(config(&words, &[]).words, words);
+    let with_dashes = ["--term-wait=2.5", "--", "envoy", "--version"];
+    let config = config(&with_dashes, &[]);
+    assert_eq!(config.words, ["envoy", "--version"]);
+    assert_eq!(config.policy.term_wait, Duration::from_millis(2500));
+}
+
+#[test]
+fn the_command_line_wins_over_the_environment() {
+    let variables = [("HOT_RESTARTER_TERM_WAIT", "7"), ("HOT_RESTARTER_LOG_FORMAT", "json")];
+    let config = config(&["--term-wait", "3", "x"], &variables);
+    assert_eq!(config.policy.term_wait, Duration::from_secs(3));
+    assert_eq!(config.log_format, Format::Json);
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let config = config(&["x"], &[("HOT_RESTARTER_TERM_WAIT", "")]);
+    assert_eq!(config.policy.term_wait, Duration::from_secs(30));
+}
+
+#[test]
+fn unknown_variables_are_warned_about_unless_kubernetes_sets_them() {
+    let variables = [
+        ("HOT_RESTARTER_TERMWAIT", "7"),
+        ("HOT_RESTARTER_SERVICE_HOST", "10.0.0.1"),
+        ("HOT_RESTARTER_PORT_10000_TCP", "tcp://10.0.0.1:10000"),
+        ("HOT_RESTARTER_ADMIN_SERVICE_PORT", "80"),
+    ];
+    let warnings = config(&["x"], &variables).warnings;
+    assert_eq!(warnings, ["HOT_RESTARTER_TERMWAIT is no variable of ours; it is ignored"]);
+}
+
+#[test]
+fn commands_are_split_like_a_shells_words() {
+    let options = ["--check", r#"a 'b  c' d\ e "$(RESTART_EPOCH)" """#, "--ready", "exec:f g"];
+    let config = config(&[&options[..], &["x"]].concat(), &[]);
+    assert_eq!(config.check.expect("a check"), ["a", "b  c", "d e", "$(RESTART_EPOCH)", ""]);
+    assert_eq!(config.probe.expect("a probe"), ["f", "g"]);
+    assert_eq!(config.policy.readiness, Readiness::Command);
+    assert_eq!(config.policy.check_timeout, Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn without_a_check_there_is_nothing_to_time() {
+    assert_eq!(config(&["--check-timeout", "0", "x"], &[]).policy.check_timeout, None);
+}
+
+#[test]
+fn a_switch_is_on_by_its_name_alone() {
+    let rollback = |arguments: &[&str], value: &str| {
+        config(arguments, &[("HOT_RESTARTER_ROLLBACK", value)]).policy.rollback
+    };
+    assert!(rollback(&["--rollback", "x"], "0"));
+    assert!(rollback(&["--rollback=1", "x"], "0"));
+    assert!(!rollback(&["--rollback=0", "x"], "1"));
+    assert!(!rollback(&["x"], "false"));
+    assert!(!rollback(&["x"], ""));
+    // What follows is the program, and no value.
+    assert_eq!(config(&["--rollback", "true"], &[]).words, ["true"]);
+}
+
+#[test]
+fn paths_come_from_either() {
+    let variables = [("HOT_RESTARTER_WATCH", "/a:b")];
+    assert_eq!(config(&["x"], &variables).watch, [Path::new("/a"), Path::new("b")]);
+    let repeated = ["--watch", "/c:d", "--watch=e", "x"];
+    assert_eq!(config(&repeated, &variables).watch, [Path::new("/c:d"), Path::new("e")]);
+}
+
+#[test]
+fn the_termination_log_is_known_of_a_bad_command_line() {
+    let variable = [("HOT_RESTARTER_TERMINATION_LOG", "/v")];
+    let cases = [
+        (&["--termination-log", "/o", "--bogus", "x"][..], "/o"),
+        (&["--termination-log=/o"], "/o"),
+        (&["--term-wait", "soon", "--termination-log", "/o", "x"], "/o"),
+        (&["--bogus", "x", "--termination-log", "/of-the-program"], "/v"),
+        (&["x", "--termination-log", "/of-the-program"], "/v"),
+        (&["--termination-log"], "/v"),
+        (&[], "/v"),
+    ];
+    for (arguments, expected) in cases {
+        let arguments = ["hot-restarter"].iter().chain(arguments).map(OsString::from);
+        let variables = variable.iter().map(|(name, value)| (name.into(), value.into()));
+        let path = termination_log(&arguments.collect::<Vec<_>>(), variables);
+        assert_eq!(path.as_deref(), Some(Path::new(expected)));
+    }
+}
+
+#[test]
+fn an_admin_decides_unless_another_probe_is_named() {
+    let admin = ["--envoy-admin", "localhost:9901"];
+    for (ready, expected) in [
+        ("auto", Readiness::Admin),
+        ("none", Readiness::None),
+        ("exec:true", Readiness::Command),
+        ("http://localhost/", Readiness::Http),
+    ] {
+        let policy = config(&[&admin[..], &["--ready", ready, "x"]].concat(), &[]).policy;
+        assert_eq!((policy.readiness, policy.admin), (expected, true));
+    }
+}
+
+#[test]
+fn a_drain_has_a_least_time_that_fits() {
+    let drain = |options: &[&str], variables: &[(&str, &str)]| {
+        let words = [&["--envoy-admin", "localhost:9901"], options, &["x"]].concat();
+        config(&words, variables).policy.drain.map(|drain| (drain.min, drain.timeout))
+    };
+    let seconds = |min, timeout| Some((Duration::from_secs(min), Duration::from_secs(timeout)));
+    assert_eq!(drain(&[], &[]), None);
+    assert_eq!(drain(&["--drain-timeout", "25"], &[]), seconds(6, 25));
+    assert_eq!(drain(&["--drain-timeout", "3"], &[]), seconds(3, 3));
+    assert_eq!(drain(&["--drain-timeout", "9", "--drain-min", "9"], &[]), seconds(9, 9));
+    assert_eq!(drain(&["--drain-timeout", "9", "--drain-min", "0"], &[]), seconds(0, 9));
+    let variables = [("HOT_RESTARTER_DRAIN_TIMEOUT", "20"), ("HOT_RESTARTER_DRAIN_MIN", "8")];
+    assert_eq!(drain(&[], &variables), seconds(8, 20));
+    // What an image sets is switched off by one word.
+    assert_eq!(drain(&["--drain-timeout", "0"], &variables), None);
+}
+
+#[test]
+fn refusals_name_what_is_at_fault() {
+    let cases = [
+        (vec![], "no program to run"),
+        (vec![""], "PROGRAM is empty"),
+        (vec!["--bogus", "x"], "'--bogus'"),
+        (vec!["--term-wait"], "--term-wait"),
+        (vec!["--term-wait", "soon", "x"], "--term-wait: not a number"),
+        (vec!["--term-wait=-1", "x"], "--term-wait: not a number"),
+        (vec!["--term-wait", "-1", "x"], "--term-wait: not a number"),
+        (vec!["--term-wait", "nan", "x"], "--term-wait: not a number"),
+        (vec!["--term-wait", "1.", "x"], "--term-wait: not a number"),
+        (vec!["--term-wait", "1e3", "x"], "--term-wait: not a number"),
+        (vec!["--term-wait", "0.0000000001", "x"], "--term-wait: finer than"),
+        (vec!["--term-wait", "604800.1", "x"], "--term-wait: more than a week"),
+        (vec!["--term-wait", "99999999999999999999", "x"], "--term-wait: more than a week"),
+        (vec!["--stop-signal", "KILL", "x"], "SIGKILL cannot be caught"),
+        (vec!["--stop-signal", "SIGFOO", "x"], "no such signal"),
+        (vec!["--ready", "maybe", "x"], "--ready: none of auto, none, exec:"),
+        (vec!["--ready", "exec:", "x"], "--ready: no program in it"),
+        (vec!["--ready", "http://envoy/", "x"], "--ready: \"envoy\" is neither an IP"),
+        (vec!["--envoy-admin", "9901", "x"], "--envoy-admin: neither HOST:PORT"),
+        (vec!["--check", "a 'b", "x"], "--check: missing closing quote"),
+        (vec!["--check", "''", "x"], "--check: no program in it"),
+        (vec!["--check", "a", "--check-timeout", "0.0", "x"], "a --check-timeout of more"),
+        (vec!["--rollback=maybe", "x"], "--rollback: none of 1, true, 0"),
+        (vec!["--rollback", "--ready-timeout", "1.0", "x"], "a --ready-timeout of more"),
+        (
+            vec!["--rollback", "--ready", "exec:a", "--ready-timeout", "0", "x"],
+            "a --ready-timeout of more than 0 s",
+        ),
+        (vec!["--rollback", "--ready", "none", "x"], "with --ready none each is at once"),
+        (vec!["--watch", "", "x"], "an empty path for --watch"),
+        (vec!["--termination-log", "", "x"], "an empty path for --termination-log"),
+        (vec!["--max-epochs", "4", "x"], "neither 2 nor 3"),
+        (vec!["--log-level", "loud", "x"], "none of error, warn"),
+    ];
+    for (arguments, expected) in cases {
+        let refusal = refusal(&arguments, &[]);
+        assert!(refusal.contains(expected), "{arguments:?}: {refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+    let variable = refusal(&["x"], &[("HOT_RESTARTER_MAX_EPOCHS", "1")]);
+    assert!(variable.contains("\"1\" for HOT_RESTARTER_MAX_EPOCHS"), "{variable}");
+}
