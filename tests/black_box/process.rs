@@ -1,6 +1,7 @@
 //! The restarter as a process like any other, over probes.
 
 mod check;
+mod drain;
 mod exits;
 mod forwarding;
 mod inheritance;
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         restarts::trials(),
         forwarding::trials(),
         stop::trials(),
+        drain::trials(),
         exits::trials(),
         check::trials(),
         readiness::trials(),

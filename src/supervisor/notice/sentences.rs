@@ -75,8 +75,8 @@ impl fmt::Display for Drained {
                  drained",
             ),
             Self::Unheard => f.write_str(
-                "--drain-min is over; since the admin has not answered, nobody was told to go, and \
-                 what is pending is cut off",
+                "--drain-min is over; since no admin has answered for the newest epoch, nobody was told \
+                 to go, and what is pending is cut off",
             ),
             Self::NotServing => f.write_str("there is nothing to drain before Envoy serves"),
             Self::NobodyServes => {

@@ -20,6 +20,9 @@ pub enum Reply {
     Endless(Vec<u8>),
     /// Keeps the connection open and says nothing.
     Silence,
+    /// Does what stands beside the first of these that the request's path begins with; 404 where
+    /// none does.
+    ByPath(Vec<(&'static str, Reply)>),
 }
 
 impl Reply {
@@ -28,6 +31,29 @@ impl Reply {
         let length = body.len();
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
         Self::Bytes((head + body).into_bytes())
+    }
+
+    /// A whole answer of Envoy's admin to `/stats`, about requests and about connections that
+    /// are no HTTP.
+    pub fn pending(requests: u64, connections: u64) -> Self {
+        let body = format!(
+            "http.admin.downstream_cx_active: 1\nhttp.admin.downstream_rq_active: 1\n\
+             http.ingress.downstream_cx_active: 9\nhttp.ingress.downstream_rq_active: {requests}\n\
+             listener.admin.downstream_cx_active: 1\n\
+             listener.0.0.0.0_1.downstream_cx_active: {}\n\
+             listener.0.0.0.0_1.worker_0.downstream_cx_active: 8\n",
+            connections + 9
+        );
+        Self::whole("200 OK", &body)
+    }
+
+    fn to(&self, head: &str) -> Self {
+        let Self::ByPath(replies) = self else {
+            return self.clone();
+        };
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let found = replies.iter().find(|(prefix, _)| path.starts_with(prefix));
+        found.map_or_else(|| Self::whole("404 Not Found", ""), |(_, reply)| reply.to(head))
     }
 
     /// What Envoy's admin answers to `/server_info`, as far as it matters.
@@ -170,14 +196,15 @@ fn converse(mut connection: impl Connection, shared: &Mutex<Shared>) {
     }
     let reply = {
         let mut shared = lock(shared);
+        let reply = shared.reply.to(&head);
         shared.requests.push(head);
-        shared.reply.clone()
+        reply
     };
     // Whoever asked may have gone, which is no business of ours.
     match reply {
         Reply::Bytes(bytes) => drop(connection.write_all(&bytes)),
         Reply::Endless(bytes) => while connection.write_all(&bytes).is_ok() {},
-        Reply::Silence => drop(connection.read(&mut [0])),
+        Reply::Silence | Reply::ByPath(_) => drop(connection.read(&mut [0])),
     }
 }
 
