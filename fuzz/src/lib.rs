@@ -12,10 +12,10 @@ use std::sync::LazyLock;
 use hot_restarter::envoy::shared_memory::{
     FileId, Flag, SharedMemory, flag, lower_flag, mapping_in, path_of,
 };
-use hot_restarter::envoy::{admin, base_id_in, has_bound};
+use hot_restarter::envoy::{admin, base_id_in, drain, has_bound};
 use hot_restarter::http::{ANSWER_LIMIT, Address, Decoder, Malformed, Response, Url, Wanted};
 use hot_restarter::procfs::{parse_caught, parse_children, parse_effective_user, parse_stat};
-use hot_restarter::supervisor::{Answer, Mended};
+use hot_restarter::supervisor::{Answer, Mended, Reply, Request};
 
 /// A target: it panics when a promise is broken.
 pub type Target = fn(&[u8]);
@@ -27,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("children", children),
     ("http_answer", http_answer),
     ("maps", maps),
+    ("pending", pending),
     ("server_info", server_info),
     ("shared_memory", shared_memory),
     ("sockets", sockets),
@@ -113,6 +114,30 @@ pub fn maps(data: &[u8]) {
     let minor = ((device >> 12) & 0xffff_ff00) | (device & 0xff);
     let line = format!("7f00-7f01 rw-s 00000000 {major:02x}:{minor:02x} {inode} {path}\n");
     assert_eq!(mapping_in(line.as_bytes()), Some(found));
+}
+
+/// The body of `/stats`: more of it never makes it less, and only with status 200 does it count.
+pub fn pending(data: &[u8]) {
+    let said = |status, body: &[u8]| {
+        drain::reply(Request::CountPending, &Response { status, body: body.to_vec() })
+    };
+    assert_eq!(said(503, data), Reply::Failed);
+    let Some(before) = drain::pending(data) else {
+        return assert_eq!(said(200, data), Reply::Failed);
+    };
+    assert_eq!(said(200, data), Reply::Pending(before));
+    // What there is none of may not be left to belief.
+    let own = data.split(|byte| *byte == b'\n');
+    assert!(own.into_iter().any(|line| line.starts_with(b"http.admin.downstream_rq_active: ")));
+    let one_more = |line: &str| {
+        let newline: &[u8] = if data.ends_with(b"\n") { b"" } else { b"\n" };
+        drain::pending(&[data, newline, line.as_bytes()].concat()).expect("it was an answer")
+    };
+    let after = one_more("http.x.downstream_rq_active: 1\n");
+    assert_eq!(after.requests, before.requests.saturating_add(1));
+    assert_eq!(after.connections, before.connections);
+    assert_eq!(one_more("listener.x.worker_0.downstream_cx_active: 1\n"), before);
+    assert!(one_more("listener.x.downstream_cx_active: 1\n").connections >= before.connections);
 }
 
 /// The body of `/server_info`: it speaks for one epoch at most, and only with status 200.
