@@ -7,10 +7,10 @@ BINARY := target/$(TARGET)/release/hot-restarter
 # The toolchain's own linker, so that another machine's binary needs no cross compiler.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER := rust-lld
 
-.PHONY: help build arm envoy images demo test bench fuzz lint clean
+.PHONY: help build arm envoy images demo test bench bench-stop fuzz lint clean
 
 help: ## Say what there is.
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 build: targets ## Build the static binary and what the tests need beside it.
 	cargo build --locked --release --workspace --target $(TARGET)
@@ -41,6 +41,9 @@ test: build arm envoy ## Run every test.
 
 bench: build ## Measure; prints a table.
 	cargo bench --locked --target $(TARGET) --bench bench
+
+bench-stop: build envoy ## Stop an Envoy under load, in Docker; prints a table.
+	cargo bench --locked --target $(TARGET) --bench stop
 
 # The corpora run on any toolchain; finding new inputs needs a nightly one and cargo-fuzz.
 fuzz: ## Fuzz every parser, FUZZ_SECONDS (60) each.

@@ -8,7 +8,8 @@ use support::eventually;
 use support::scene::Scene;
 
 use crate::peers::Peer;
-use crate::stats::{Table, median};
+use crate::stats::median;
+use crate::table::Table;
 
 /// How long the idle restarter is watched.
 const WATCHED: Duration = Duration::from_secs(10);

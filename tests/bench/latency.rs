@@ -8,7 +8,8 @@ use support::journal::Journal;
 use support::scene::Scene;
 
 use crate::peers::Peer;
-use crate::stats::{Table, median};
+use crate::stats::median;
+use crate::table::Table;
 
 const WARM_UP: usize = 10;
 

@@ -8,11 +8,12 @@ mod latency;
 mod orphans;
 mod peers;
 mod stats;
+mod table;
 
 use std::env;
 
 use peers::Peer;
-use stats::Table;
+use table::Table;
 
 fn main() {
     // `cargo test --benches` and the like only want to know that it builds.

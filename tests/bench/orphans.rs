@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use support::scene::Scene;
 
 use crate::peers::Peer;
-use crate::stats::{Table, median};
+use crate::stats::median;
+use crate::table::Table;
 
 const TIMES: usize = 3;
 

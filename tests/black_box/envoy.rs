@@ -2,6 +2,7 @@
 //! restarts that fail in every way that is known. What they have measured they print.
 
 mod checked;
+mod drain;
 mod failures;
 mod heavy;
 pub(crate) mod life;
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         checked::trials(),
         memory::trials(),
         takeover::trials(),
+        drain::trials(),
     ]
     .into_iter()
     .flatten()

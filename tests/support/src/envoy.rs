@@ -91,12 +91,18 @@ impl Stage {
         Self::new(drain, Some(docker::LOG_FOLDER), false)
     }
 
+    /// The same with an admin on a Unix socket in the log folder, which Envoy must find at the
+    /// place where we have it.
+    pub fn in_container_with_admin_on_a_unix_socket(drain: (u32, u32)) -> Self {
+        Self::new(drain, Some(docker::LOG_FOLDER), true)
+    }
+
     fn new(drain: (u32, u32), log_folder: Option<&str>, unix: bool) -> Self {
         let ingress = free_port();
         let name = format!("hot-restarter-test-{}-{ingress}", std::process::id());
         let folder = env::temp_dir().join(name);
         let admin = if unix {
-            Admin::Socket(folder.join("admin").display().to_string())
+            Admin::Socket(folder.join("log/admin").display().to_string())
         } else {
             Admin::Port(free_port())
         };
@@ -299,8 +305,8 @@ fn dechunked(mut rest: &str) -> String {
     body
 }
 
-/// A port that nobody listens at and that no other stage of this process has had.
-fn free_port() -> u16 {
+/// A port that nobody listens at and that this returns only once in this process.
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Two test processes seldom begin at the same port.
     let offset = std::process::id().wrapping_mul(97);

@@ -59,6 +59,45 @@ impl Configuration {
         self.replace("  listeners:\n", &listener)
     }
 
+    /// One that leads what is below `/upstream` to one upstream, and the bytes that come to a
+    /// listener on this port to another. Both upstreams are ports of loopback.
+    pub fn leading_to(self, http: u16, listener: u16, bytes: u16) -> Self {
+        let cluster = |name, port| {
+            format!(
+                "    - name: {name}
+      type: STATIC
+      load_assignment:
+        cluster_name: {name}
+        endpoints:
+          - lb_endpoints:
+              - endpoint:
+                  address:
+                    socket_address: {{ address: 127.0.0.1, port_value: {port} }}
+"
+            )
+        };
+        let clusters = cluster("upstream", http) + &cluster("bytes", bytes);
+        let listeners = format!(
+            r#"  clusters:
+{clusters}  listeners:
+    - name: bytes
+      address:
+        socket_address: {{ address: 127.0.0.1, port_value: {listener} }}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.tcp_proxy
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+                stat_prefix: bytes
+                cluster: bytes
+"#
+        );
+        let routes = "                      routes:\n";
+        let more = "                        - match: { prefix: /upstream/ }
+                          route: { cluster: upstream, timeout: 0s }\n";
+        self.replace("  listeners:\n", &listeners).replace(routes, &format!("{routes}{more}"))
+    }
+
     /// One whose clusters come from a server, for whose first answer Envoy waits without a bound.
     pub fn waiting_for(self, xds: &Xds) -> Self {
         let cluster = format!(
