@@ -1,5 +1,6 @@
 //! What the core says is done.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::Driver;
@@ -142,18 +143,13 @@ impl Driver {
     /// and is told from no other orphan; of very many, those that are farthest from the leader go
     /// first. The leader's group goes at one stroke.
     fn kill_epoch(&mut self, leader: Pid) {
-        let procfs = Procfs::ours();
         // An error means the same as that of SIGKILL, which is told.
         let _ = sys::signal_group(leader, Signal::STOP);
-        let members = || procfs.iter().flat_map(|procfs| procfs.members(leader, usize::MAX));
         let elsewhere = |pid: &Pid| procfs::process_group(*pid) != Some(leader);
-        let strayed: Vec<Pid> = members().filter(elsewhere).collect();
+        let mut strayed = members(leader);
+        strayed.retain(elsewhere);
         for strayed in strayed.rchunks(HELD_AT_ONCE) {
-            let open = |pid: &Pid| Some((*pid, PidFd::open(*pid).ok()?));
-            let mut held: Vec<(Pid, PidFd)> = strayed.iter().filter_map(open).collect();
-            // Held, and still members: nobody else has their numbers.
-            let members: Vec<Pid> = members().collect();
-            held.retain(|(pid, _)| members.contains(pid));
+            let held = hold_members(leader, strayed);
             for (_, held) in &held {
                 let _ = held.signal(Signal::STOP);
             }
@@ -179,19 +175,17 @@ impl Driver {
         };
         let mut sent = 0;
         let mut unknown = false;
-        for pid in procfs.members(leader, usize::MAX) {
-            // Held before its status is read: its number may pass to a stranger, it may not.
-            let Ok(held) = PidFd::open(pid) else {
-                continue;
-            };
-            match procfs.catches(pid, signal) {
-                Ok(true) => match held.signal(signal) {
-                    Ok(()) => sent += 1,
-                    Err(error) => self.complain("process", pid, signal, Err(error)),
-                },
-                Ok(false) => {}
-                // A leader that we have not reaped exists, so it is hidden rather than gone.
-                Err(_) => unknown |= pid == leader,
+        for members in procfs.members(leader, usize::MAX).chunks(HELD_AT_ONCE) {
+            for (pid, held) in hold_members(leader, members) {
+                match procfs.catches(pid, signal) {
+                    Ok(true) => match held.signal(signal) {
+                        Ok(()) => sent += 1,
+                        Err(error) => self.complain("process", pid, signal, Err(error)),
+                    },
+                    Ok(false) => {}
+                    // A leader that we have not reaped exists, so it is hidden rather than gone.
+                    Err(_) => unknown |= pid == leader,
+                }
             }
         }
         match sent {
@@ -274,4 +268,20 @@ impl Driver {
             self.termination.add(&format!("; {why}: {}", names.join(", ")));
         }
     }
+}
+
+/// The members of an epoch whose leader lives, as they are now.
+fn members(leader: Pid) -> Vec<Pid> {
+    Procfs::ours().iter().flat_map(|procfs| procfs.members(leader, usize::MAX)).collect()
+}
+
+/// Holds those of these processes that are members of the epoch. Each is held first and looked up
+/// then: before it is held its number may pass to a stranger, a neighbour in our PID namespace
+/// perhaps, and a stranger is no member.
+fn hold_members(leader: Pid, pids: &[Pid]) -> Vec<(Pid, PidFd)> {
+    let open = |pid: &Pid| Some((*pid, PidFd::open(*pid).ok()?));
+    let mut held: Vec<(Pid, PidFd)> = pids.iter().filter_map(open).collect();
+    let members: BTreeSet<Pid> = members(leader).into_iter().collect();
+    held.retain(|(pid, _)| members.contains(pid));
+    held
 }

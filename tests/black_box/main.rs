@@ -10,6 +10,7 @@ mod image;
 mod input;
 mod log;
 mod needs;
+mod neighbours;
 mod pid1;
 mod podman;
 mod process;
@@ -29,6 +30,7 @@ fn main() {
         terminal::trials(),
         termination::trials(),
         pid1::trials(),
+        neighbours::trials(),
         image::trials(),
         docker::trials(),
         podman::trials(),

@@ -21,6 +21,8 @@ pub(crate) enum Needs {
     UserNamespace,
     /// To be root, with leave to make PID namespaces: trials that change users or mount things.
     Root,
+    /// The same, and strace.
+    Strace,
     /// A Docker engine that answers.
     Docker,
     /// Podman as root, with runc and catatonit, beside a Docker engine that builds its images.
@@ -37,6 +39,7 @@ impl Needs {
             Self::Namespace => "namespace",
             Self::UserNamespace => "user-namespace",
             Self::Root => "root",
+            Self::Strace => "strace",
             Self::Docker => "docker",
             Self::Podman => "podman",
             Self::Ipv6 => "ipv6",
@@ -52,6 +55,9 @@ impl Needs {
             Self::Namespace => namespace::possible(),
             Self::UserNamespace => namespace::rootless_possible(),
             Self::Root => namespace::privileged(),
+            Self::Strace => {
+                namespace::privileged() && succeeds(Command::new("strace").arg("--version"))
+            }
             Self::Docker => *DOCKER.get_or_init(|| succeeds(Command::new("docker").arg("version"))),
             Self::Podman => *PODMAN.get_or_init(|| Self::Docker.met() && podman::possible()),
             Self::Ipv6 => server::has_ipv6(),

@@ -5,6 +5,7 @@ mod drain;
 mod exits;
 mod forwarding;
 mod inheritance;
+mod once;
 mod readiness;
 mod restarts;
 mod rollback;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         forwarding::trials(),
         stop::trials(),
         drain::trials(),
+        once::trials(),
         exits::trials(),
         check::trials(),
         readiness::trials(),

@@ -18,7 +18,6 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::term_and_int_stop", Needs::Nothing, term_and_int_stop),
         trial("process::second_term_extends_nothing", Needs::Nothing, second_term_extends_nothing),
         trial("process::term_wait_is_over", Needs::Nothing, term_wait_is_over),
-        trial("process::stop_signal", Needs::Nothing, stop_signal),
         trial("process::stopped_child_can_end", Needs::Nothing, stopped_child_can_end),
         trial("process::any_end_is_clean_in_a_stop", Needs::Nothing, any_end_is_clean_in_a_stop),
         trial("process::exit_beside_a_term", Needs::Nothing, || exit_beside_a_term(&[])),
@@ -109,18 +108,6 @@ fn term_wait_is_over() {
     assert_eq!(restarter.code(), 1, "{}", restarter.log());
     assert_eq!(restarter.lines("term-wait-over"), 1, "{}", restarter.log());
     scene.assert_empty();
-}
-
-fn stop_signal() {
-    for (name, number) in [("USR2", libc::SIGUSR2), ("SIGQUIT", libc::SIGQUIT), ("RTMIN+3", 37)] {
-        let scene = Scene::new();
-        let steps = format!("exit-on={number}:0 catch=TERM wait");
-        let (mut restarter, probe) = serving(&scene, &["--stop-signal", name], &steps);
-        restarter.signal(libc::SIGTERM);
-        assert_eq!(restarter.code(), 0, "{name}: {}", restarter.log());
-        assert_eq!(scene.journal().signals(probe), [number]);
-        scene.assert_empty();
-    }
 }
 
 /// A stopped process acts on SIGTERM when it goes on.

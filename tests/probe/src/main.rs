@@ -13,7 +13,8 @@
 //! | `exit-on=SIGNAL:CODE`, `die-on=SIGNAL` | catches it, says it, and exits or dies by it |
 //! | `ignore=LIST`, `default=LIST`, `block=LIST`, `unblock=LIST` | sets dispositions and mask |
 //! | `wait` | says `ready` and waits for signals for ever |
-//! | `sleep=MILLISECONDS`, `reap` | waits for the time, for all its children |
+//! | `sleep=MILLISECONDS` | waits for the time |
+//! | `reap` | waits for all its children, and says `killed PID SIGNAL` of each that a signal ended |
 //! | `await=PATH` | waits until nobody holds an exclusive lock of this file |
 //! | `touch=PATH`, `remove=PATH` | makes a file; removes one |
 //! | `exit=CODE`, `die=SIGNAL`, `raise=SIGNAL` | ends with a code, by a signal; sends itself one |

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -33,8 +34,7 @@ pub(crate) fn run(words: &[&str], begun: i64) {
 
 fn block(step: &str, value: &str, inner: &[&str], begun: i64) {
     match step {
-        // SAFETY: there is one thread, so the child may do whatever we may.
-        "fork" if check("fork", unsafe { libc::fork() }) == 0 => {
+        "fork" if fork() == 0 => {
             run(inner, begun);
             kernel::exit(0);
         }
@@ -80,10 +80,7 @@ fn single(step: &str, value: &str, begun: i64) {
             // SAFETY: the call takes integers.
             check("flock", unsafe { libc::flock(gate.as_raw_fd(), libc::LOCK_SH) });
         }
-        "reap" => {
-            // SAFETY: a null pointer asks for no status.
-            while unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } != -1 {}
-        }
+        "reap" => reap(),
         "touch" => drop(File::create(value).unwrap_or_else(|error| panic!("{value}: {error}"))),
         "remove" => fs::remove_file(value).unwrap_or_else(|error| panic!("{value}: {error}")),
         "exit" => kernel::exit(number(value)),
@@ -124,6 +121,33 @@ fn wait() -> ! {
     loop {
         // SAFETY: the call takes nothing.
         unsafe { libc::pause() };
+    }
+}
+
+/// As the system call, but waits where all process numbers are taken.
+fn fork() -> libc::pid_t {
+    loop {
+        // SAFETY: there is one thread, so the child may do whatever we may.
+        let child = unsafe { libc::fork() };
+        if child != -1 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
+            return check("fork", child);
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits for every child, and says which of them a signal has ended.
+fn reap() {
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to an integer of our own.
+        let child = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+        if child == -1 {
+            return;
+        }
+        if libc::WIFSIGNALED(status) {
+            say(format_args!("killed {child} {}", libc::WTERMSIG(status)));
+        }
     }
 }
 

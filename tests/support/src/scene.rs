@@ -380,7 +380,7 @@ impl Drop for Restarter {
 }
 
 /// Words as a shell's line.
-fn quoted(words: &[String]) -> String {
+pub fn quoted(words: &[String]) -> String {
     words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ")
 }
 
