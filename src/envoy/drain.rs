@@ -5,15 +5,19 @@
 //! same on listeners without a health check, and without `skip_exit` closes the listeners when
 //! Envoy's own drain time is over, so that new connections are refused. Idle connections are
 //! neither told nor closed, so what is waited for is requests, and of other protocols connections.
+//!
+//! Its figures include those of the epochs before it as they were when it last asked for them: at
+//! each flush of its statistics, at which it also sets `server.uptime`, and never else.
 
 use std::str;
 
 use crate::http::{Method, Response, Wanted};
-use crate::supervisor::{Pending, Reply, Request};
+use crate::supervisor::{Count, Pending, Reply, Request};
 
-/// Gauges of listeners and of HTTP connection managers: `^(http|listener)\..*\.downstream_(rq|cx)_active$`.
+/// Gauges of listeners and of HTTP connection managers, and `server.uptime`:
+/// `^(server\.uptime|(http|listener)\..*\.downstream_(rq|cx)_active)$`.
 const STATS: &str = "/stats?type=Gauges\
-    &filter=%5E(http%7Clistener)%5C..*%5C.downstream_(rq%7Ccx)_active%24";
+    &filter=%5E(server%5C.uptime%7C(http%7Clistener)%5C..*%5C.downstream_(rq%7Ccx)_active)%24";
 
 /// How it is asked: method, path with query, and what of the answer matters.
 pub fn question(request: Request) -> (Method, &'static str, Wanted) {
@@ -31,19 +35,24 @@ pub fn reply(request: Request, response: &Response) -> Reply {
     match request {
         _ if response.status != 200 => Reply::Failed,
         Request::FailHealthCheck | Request::DrainListeners => Reply::Done,
-        Request::CountPending => pending(&response.body).map_or(Reply::Failed, Reply::Pending),
+        Request::CountPending => count(&response.body).map_or(Reply::Failed, Reply::Counted),
     }
 }
 
 /// Adds up the answer to [`Request::CountPending`]; `None` where it is none.
-pub fn pending(body: &[u8]) -> Option<Pending> {
+pub fn count(body: &[u8]) -> Option<Count> {
     let mut requests: u64 = 0;
     let mut http_connections: u64 = 0;
     let mut connections: u64 = 0;
     let mut own_request = false;
+    let mut asked_older = None;
     for line in str::from_utf8(body).ok()?.lines() {
         let (name, value) = line.split_once(": ")?;
         let value: u64 = value.parse().ok()?;
+        if name == "server.uptime" {
+            asked_older = Some(value);
+            continue;
+        }
         let (owner, what) = name.rsplit_once('.')?;
         let sum = match (owner.split_once('.')?, what) {
             // The admin serves us, and is drained by nobody.
@@ -62,8 +71,9 @@ pub fn pending(body: &[u8]) -> Option<Pending> {
         *sum = sum.saturating_add(value);
     }
     // The very request that asks is counted, so an answer without that is no answer to it.
-    own_request
-        .then_some(Pending { requests, connections: connections.saturating_sub(http_connections) })
+    let connections = connections.saturating_sub(http_connections);
+    let pending = Pending { requests, connections };
+    own_request.then_some(Count { pending, asked_older })
 }
 
 /// Whether this is `LISTENER.worker_N`.
@@ -82,9 +92,18 @@ mod tests {
     const ADMIN: &str = "listener.admin.downstream_cx_active: 7\n\
         listener.admin.main_thread.downstream_cx_active: 7\n";
 
-    fn count(gauges: &str) -> Option<(u64, u64)> {
+    fn pending(gauges: &str) -> Option<(u64, u64)> {
         let body = format!("{OWN}{gauges}{ADMIN}");
-        pending(body.as_bytes()).map(|Pending { requests, connections }| (requests, connections))
+        let Count { pending, asked_older } = count(body.as_bytes())?;
+        assert_eq!(asked_older, None);
+        Some((pending.requests, pending.connections))
+    }
+
+    #[test]
+    fn the_time_of_the_flush_is_no_figure() {
+        let counted = count(format!("{OWN}server.uptime: 13\n").as_bytes()).expect("an answer");
+        assert_eq!(counted, Count { pending: Pending::default(), asked_older: Some(13) });
+        assert_eq!(count(b"server.uptime: 13\n"), None);
     }
 
     #[test]
@@ -95,12 +114,12 @@ mod tests {
             listener.127.0.0.1_1.worker_0.downstream_cx_active: 5\n\
             listener.127.0.0.1_1.worker_10.downstream_cx_active: 4\n\
             listener.[__1]_2.downstream_cx_active: 1\n";
-        assert_eq!(count(gauges), Some((3, 0)));
+        assert_eq!(pending(gauges), Some((3, 0)));
         let tcp = "listener.0.0.0.0_3.downstream_cx_active: 4\n";
-        assert_eq!(count(&format!("{gauges}{tcp}")), Some((3, 4)));
-        assert_eq!(count(""), Some((0, 0)));
+        assert_eq!(pending(&format!("{gauges}{tcp}")), Some((3, 4)));
+        assert_eq!(pending(""), Some((0, 0)));
         // Taken at different moments, the parts may be more than the whole.
-        assert_eq!(count("http.x.downstream_cx_active: 9\n"), Some((0, 0)));
+        assert_eq!(pending("http.x.downstream_cx_active: 9\n"), Some((0, 0)));
     }
 
     #[test]
@@ -114,14 +133,14 @@ mod tests {
             ("http.a.worker_1.downstream_rq_active: 3\n", (3, 0)),
             ("http.admin.x.downstream_rq_active: 3\n", (0, 0)),
         ] {
-            assert_eq!(count(gauges), Some(expected), "{gauges}");
+            assert_eq!(pending(gauges), Some(expected), "{gauges}");
         }
     }
 
     #[test]
     fn what_is_no_answer_is_not_taken_for_nothing() {
         for body in ["", "\n", "OK\n", "<html>", "listener.a.downstream_cx_active: 0\n", ADMIN] {
-            assert_eq!(pending(body.as_bytes()), None, "{body:?}");
+            assert_eq!(count(body.as_bytes()), None, "{body:?}");
         }
         for line in [
             "http.a.downstream_rq_active: many\n",
@@ -132,13 +151,13 @@ mod tests {
             "downstream_rq_active: 1\n",
             "\n",
         ] {
-            assert_eq!(count(line), None, "{line:?}");
+            assert_eq!(pending(line), None, "{line:?}");
         }
-        assert_eq!(pending(&[OWN.as_bytes(), &[0xff, b'\n']].concat()), None);
+        assert_eq!(count(&[OWN.as_bytes(), &[0xff, b'\n']].concat()), None);
         let most = u64::MAX;
         let gauges =
             format!("http.a.downstream_rq_active: {most}\nhttp.b.downstream_rq_active: 1\n");
-        assert_eq!(count(&gauges), Some((most, 0)));
+        assert_eq!(pending(&gauges), Some((most, 0)));
     }
 
     #[test]
@@ -148,7 +167,8 @@ mod tests {
             assert_eq!(reply(request, &said(200, "")), Reply::Done);
             assert_eq!(reply(request, &said(403, "OK")), Reply::Failed);
         }
-        let nothing = Reply::Pending(Pending::default());
+        let nothing = Count { pending: Pending::default(), asked_older: None };
+        let nothing = Reply::Counted(nothing);
         assert_eq!(reply(Request::CountPending, &said(200, OWN)), nothing);
         assert_eq!(reply(Request::CountPending, &said(200, "OK")), Reply::Failed);
         assert_eq!(reply(Request::CountPending, &said(503, OWN)), Reply::Failed);

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use super::notice::Drained;
 use super::{
-    Action, Answer, Moment, Outcome, Peer, Pending, Phase, Reply, Request, State, Status,
+    Action, Answer, Count, Moment, Outcome, Peer, Pending, Phase, Reply, Request, State, Status,
     Supervisor, What,
 };
 
 /// The pause between an answer of the admin and the next question.
 const ASK_PAUSE: Duration = Duration::from_millis(500);
-/// What the newest Envoy says of the older ones may be so old: it learns of them with each flush of
-/// its statistics, every 5 s unless its configuration says otherwise (measured with 1.40.0).
+/// What the newest Envoy says of the older ones may be so old, where it does not tell how old it is:
+/// it asks them with each flush of its statistics, every 5 s unless its configuration says
+/// otherwise (measured with 1.40.0).
 const OLDER_LAG: Duration = Duration::from_secs(5);
 /// How often the log tells how far a drain has come.
 const WORD_PAUSE: Duration = Duration::from_secs(3);
@@ -52,6 +53,8 @@ pub(super) struct Draining {
     pending: Option<Pending>,
     /// The first of the counts in a row that found nothing, up to the last.
     nothing_since: Option<Moment>,
+    /// The first count after `serve_until`: when it came, and its [`Count::asked_older`].
+    first: Option<(Moment, Option<u64>)>,
     /// The admin has failed to answer, which has been said.
     unheard: bool,
 }
@@ -111,6 +114,7 @@ impl Supervisor {
             next_word: now + WORD_PAUSE,
             pending: None,
             nothing_since: None,
+            first: None,
             unheard: false,
         });
     }
@@ -220,7 +224,6 @@ impl Supervisor {
 
     /// The admin has done what it was asked for, or has not.
     pub(super) fn replied(&mut self, now: Moment, request: Request, reply: Reply) {
-        let older = self.standing() > 1;
         let Phase::Draining(draining) = &mut self.phase else {
             return;
         };
@@ -232,22 +235,34 @@ impl Supervisor {
                 draining.serve_until = now + draining.time.min;
                 draining.turn_to(now, Step::Count);
             }
-            (Request::CountPending, Reply::Pending(pending)) => {
-                draining.pending = Some(pending);
-                draining.ask_later(now);
-                if !pending.is_nothing() {
-                    draining.nothing_since = None;
-                    return;
-                }
-                let since = *draining.nothing_since.get_or_insert(now);
-                // An Envoy does not read all of its gauges at one moment, so one count is none.
-                let twice = since < now && draining.serve_until <= now;
-                let older_too = since.max(draining.serve_until) + OLDER_LAG <= now;
-                if twice && (!older || older_too) {
-                    let after = now - draining.since;
-                    self.drained(now, Drained::Empty { after });
-                }
-            }
+            (Request::CountPending, Reply::Counted(count)) => self.counted(now, count),
+        }
+    }
+
+    fn counted(&mut self, now: Moment, Count { pending, asked_older }: Count) {
+        let alone = self.standing() == 1;
+        let Phase::Draining(draining) = &mut self.phase else {
+            return;
+        };
+        draining.pending = Some(pending);
+        draining.ask_later(now);
+        let nothing_since = *draining.nothing_since.get_or_insert(now);
+        if !pending.is_nothing() {
+            draining.nothing_since = None;
+        }
+        if now < draining.serve_until {
+            return;
+        }
+        let (first, asked_first) = *draining.first.get_or_insert((now, asked_older));
+        // A request that an older one got in the last moments is none that the newest knows of.
+        let knows_of_older = match (asked_first, asked_older) {
+            (Some(before), Some(after)) => before != after,
+            (None, _) | (_, None) => first + OLDER_LAG <= now,
+        };
+        // Envoy does not read all of its gauges at one moment, so one count alone is none.
+        if pending.is_nothing() && nothing_since < now && (alone || knows_of_older) {
+            let after = now - draining.since;
+            self.drained(now, Drained::Empty { after });
         }
     }
 

@@ -46,8 +46,8 @@ use restart::Restart;
 use rollback::Mending;
 use tasks::Running;
 pub use vocabulary::{
-    Action, Answer, Event, Mended, Moment, Orphan, Peer, Pending, Pid, Reach, Readiness, Reply,
-    Request, StartFailure, Task, View,
+    Action, Answer, Count, Event, Mended, Moment, Orphan, Peer, Pending, Pid, Reach, Readiness,
+    Reply, Request, StartFailure, Task, View,
 };
 
 pub use crate::exit::Status;

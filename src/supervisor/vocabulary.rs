@@ -135,9 +135,19 @@ pub enum Reply {
     /// It has been done.
     Done,
     /// So much is pending.
-    Pending(Pending),
+    Counted(Count),
     /// It was refused, or nothing that could be understood came in time.
     Failed,
+}
+
+/// How much is pending, and how old that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Count {
+    /// What was counted.
+    pub pending: Pending,
+    /// Changes each time that the newest epoch asks the older ones what they serve; `None` where
+    /// that is not told.
+    pub asked_older: Option<u64>,
 }
 
 /// What an Envoy serves, the epochs before it included.

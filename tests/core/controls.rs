@@ -6,12 +6,12 @@
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Action, Answer, Event, Mended, Peer, Pending, Pid, Readiness, Reply, Request, Status, Task,
-    View,
+    Action, Answer, Event, Mended, Peer, Pid, Readiness, Reply, Request, Status, Task, View,
 };
 
 use crate::kernel::Process;
 use crate::simulate::Life;
+use crate::story::counted;
 use crate::words;
 use crate::world::{Sabotage, World};
 
@@ -578,8 +578,8 @@ fn a_drain_that_trusts_a_stranger() {
 #[test]
 fn a_drain_that_cuts_off_what_is_pending() {
     is_found_out_when_it_hears("drained without cause", |event, _| match event {
-        Event::Replied { request: request @ Request::CountPending, reply: Reply::Pending(_) } => {
-            Some(Event::Replied { request, reply: Reply::Pending(Pending::default()) })
+        Event::Replied { request: request @ Request::CountPending, reply: Reply::Counted(_) } => {
+            Some(Event::Replied { request, reply: counted(0, None) })
         }
         other => Some(other),
     });
@@ -591,8 +591,7 @@ fn a_drain_that_does_not_hear_that_nothing_is_pending() {
         let request = Request::CountPending;
         match event {
             Event::Replied { request: of, .. } if of == request => {
-                let pending = Pending { requests: 1, connections: 0 };
-                Some(Event::Replied { request, reply: Reply::Pending(pending) })
+                Some(Event::Replied { request, reply: counted(1, None) })
             }
             other => Some(other),
         }

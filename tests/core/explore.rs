@@ -14,7 +14,7 @@ use hot_restarter::supervisor::{
 };
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role, Says};
-use crate::story::{READY, STARTING, SUCCESS, defaults, pending};
+use crate::story::{READY, STARTING, SUCCESS, counted, defaults};
 use crate::world::World;
 
 /// More than term-wait and the wait for what was killed, in the policies below.
@@ -105,7 +105,8 @@ fn moves(world: &World) -> Vec<Move> {
         moves.extend(answers().map(|answer| Move::Answers(*question, answer)));
     }
     if let Some(request) = kernel.request {
-        moves.extend(replies(request).map(|reply| Move::Replies(request, reply)));
+        let replies = replies(request).into_iter();
+        moves.extend(replies.map(|reply| Move::Replies(request, reply)));
     }
     if !world.ledger.is_ending() {
         moves.push(Move::StartsFail(kernel.start_fails.is_none()));
@@ -157,12 +158,20 @@ fn answers() -> [Answer; 3] {
     [Answer::No, STARTING, READY]
 }
 
-fn replies(request: Request) -> [Reply; 3] {
+fn replies(request: Request) -> Vec<Reply> {
     match request {
         Request::FailHealthCheck | Request::DrainListeners => {
-            [Reply::Done, Reply::Failed, pending(0)]
+            vec![Reply::Done, Reply::Failed, counted(0, None)]
         }
-        Request::CountPending => [pending(0), pending(1), Reply::Failed],
+        Request::CountPending => {
+            vec![
+                counted(0, None),
+                counted(0, Some(3)),
+                counted(0, Some(8)),
+                counted(1, Some(8)),
+                Reply::Failed,
+            ]
+        }
     }
 }
 

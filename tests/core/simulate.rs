@@ -12,8 +12,8 @@ use std::time::Duration;
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::{Meaning, Signal};
 use hot_restarter::supervisor::{
-    Answer, DrainTime, Mended, Moment, Pending, Pid, Policy, Reach, Readiness, Reply, Request,
-    Status, Task, View,
+    Answer, Count, DrainTime, Mended, Moment, Pending, Pid, Policy, Reach, Readiness, Reply,
+    Request, Status, Task, View,
 };
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role};
@@ -405,7 +405,9 @@ impl Life {
             Request::CountPending => {
                 let requests = self.random.one_of(&[0, 0, 1, 9]);
                 let connections = self.random.one_of(&[0, 0, 2]);
-                Reply::Pending(Pending { requests, connections })
+                let pending = Pending { requests, connections };
+                let asked_older = self.random.one_of(&[None, Some(1), Some(2)]);
+                Reply::Counted(Count { pending, asked_older })
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Answer, DrainTime, Peer, Pending, Pid, Policy, Readiness, Reply, Request, Status, View,
+    Answer, Count, DrainTime, Peer, Pending, Pid, Policy, Readiness, Reply, Request, Status, View,
 };
 
 use crate::kernel::Kernel;
@@ -58,7 +58,12 @@ pub(crate) fn drains() -> Policy {
 
 /// So many requests, and nothing else, are pending.
 pub(crate) fn pending(requests: u64) -> Reply {
-    Reply::Pending(Pending { requests, connections: 0 })
+    counted(requests, None)
+}
+
+/// The same, and what changes when the older epochs are asked.
+pub(crate) fn counted(requests: u64, asked_older: Option<u64>) -> Reply {
+    Reply::Counted(Count { pending: Pending { requests, connections: 0 }, asked_older })
 }
 
 /// With a check that has 30 seconds.

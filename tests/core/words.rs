@@ -1,8 +1,8 @@
 //! Actions and events in few words, for people who read tables.
 
 use hot_restarter::supervisor::{
-    Action, Answer, Event, Failure, Mended, Peer, Pending, Pid, Reach, Reply, Request, Status,
-    Task, View, What,
+    Action, Answer, Count, Event, Failure, Mended, Peer, Pending, Pid, Reach, Reply, Request,
+    Status, Task, View, What,
 };
 
 use crate::kernel::{Kernel, Role};
@@ -112,7 +112,10 @@ pub(crate) fn reply_name(reply: Reply) -> String {
     match reply {
         Reply::Done => "done".into(),
         Reply::Failed => "no".into(),
-        Reply::Pending(Pending { requests, connections }) => format!("{}", requests + connections),
+        Reply::Counted(Count { pending: Pending { requests, connections }, asked_older }) => {
+            let when = asked_older.map_or_else(String::new, |when| format!(" as of {when}"));
+            format!("{}{when}", requests + connections)
+        }
     }
 }
 

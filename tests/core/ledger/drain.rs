@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Answer, DrainTime, Moment, Peer, Reply, Request};
+use hot_restarter::supervisor::{Answer, Count, DrainTime, Moment, Peer, Reply, Request};
 
 use super::{Cause, Epoch, Ledger, Phase, Verdict, ensure};
 use crate::kernel::Kernel;
@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 /// At least so often is the admin asked.
 const ASK_WAIT: Duration = Duration::from_millis(500);
 
-/// What the newest says of the older ones may be so old.
+/// What the newest says of the older ones may be so old, unless it tells how old it is.
 const OLDER_LAG: Duration = Duration::from_secs(5);
 
 /// A stop that drains.
@@ -23,6 +23,8 @@ pub(super) struct Drain {
     serves_until: Moment,
     /// Since when each count has found nothing.
     nothing_since: Option<Moment>,
+    /// What the first count after that said, and when.
+    first: Option<(Moment, Option<u64>)>,
     /// It was said that the admin does not do what it should.
     unheard: bool,
 }
@@ -40,8 +42,14 @@ enum Stage {
 impl Ledger {
     pub(super) fn begin_drain(&mut self, now: Moment) {
         let stage = Stage::Handover;
-        let drain =
-            Drain { since: now, stage, serves_until: now, nothing_since: None, unheard: false };
+        let drain = Drain {
+            since: now,
+            stage,
+            serves_until: now,
+            nothing_since: None,
+            first: None,
+            unheard: false,
+        };
         self.facts.phase = Phase::Draining(drain);
         if self.policy.stop_signal == Signal::USR1 {
             // It comes with the stop, and once.
@@ -158,23 +166,30 @@ impl Ledger {
             return;
         };
         match (request, reply) {
-            (Request::FailHealthCheck, Reply::Done | Reply::Pending(_)) => {
+            (Request::FailHealthCheck, Reply::Done | Reply::Counted(_)) => {
                 drain.stage = Stage::Due(Request::DrainListeners);
             }
-            (Request::DrainListeners, Reply::Done | Reply::Pending(_)) => {
+            (Request::DrainListeners, Reply::Done | Reply::Counted(_)) => {
                 drain.stage = Stage::Due(Request::CountPending);
                 drain.serves_until = now + min;
             }
             // "Go on serving for `--drain-min` at least. Then wait until nothing is pending."
-            (Request::CountPending, Reply::Pending(pending)) => {
+            (Request::CountPending, Reply::Counted(Count { pending, asked_older })) => {
                 let nothing = pending.requests + pending.connections == 0;
+                let served = drain.serves_until <= now;
+                if served && drain.first.is_none() {
+                    drain.first = Some((now, asked_older));
+                }
+                let fresh = drain.first.is_some_and(|(when, first)| {
+                    let told = first.is_some() && asked_older.is_some();
+                    if told { first != asked_older } else { now - when >= OLDER_LAG }
+                });
                 if !nothing {
                     drain.nothing_since = None;
                     return;
                 }
-                let since = *drain.nothing_since.get_or_insert(now);
-                let served = drain.serves_until <= now && since < now;
-                if served && (alone || now - since.max(drain.serves_until) >= OLDER_LAG) {
+                let again = drain.nothing_since.replace(drain.nothing_since.unwrap_or(now));
+                if served && again.is_some_and(|since| since < now) && (alone || fresh) {
                     self.drain_is_over(now);
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hot_restarter::supervisor::{Answer, DrainTime, Peer, Policy, Readiness, Reply, Request, View};
 
 use super::CRASH;
-use crate::story::{READY, STARTING, SUCCESS, Story, drains, pending};
+use crate::story::{READY, STARTING, SUCCESS, Story, counted, drains, pending};
 
 const ASKED_TO_END: &str = "SIGTERM to group of epoch 0";
 
@@ -268,6 +268,28 @@ fn nothing_is_said_of_older_ones_too_soon() {
     }
     count(&mut story, 0);
     assert!(has_asked_to_end(&story), "11 s after it was told");
+}
+
+/// … or it tells that it has asked them since.
+#[test]
+fn older_ones_that_have_been_asked_since() {
+    let mut story = Story::serving(drains(), 2);
+    story.drains();
+    story.reply(counted(0, Some(3)));
+    for _ in 0..30 {
+        story.pass(0.5);
+        story.reply(counted(0, Some(3)));
+        assert!(!has_asked_to_end(&story), "it has not asked them");
+    }
+    story.pass(0.5);
+    story.reply(counted(2, Some(8)));
+    assert!(!has_asked_to_end(&story), "they serve");
+    for _ in 0..2 {
+        assert!(!has_asked_to_end(&story));
+        story.pass(0.5);
+        story.reply(counted(0, Some(13)));
+    }
+    assert!(has_asked_to_end(&story));
 }
 
 /// … and once they have left there is nothing to wait for.
