@@ -7,6 +7,7 @@
 mod stats;
 
 use std::env;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -93,9 +94,14 @@ fn main() {
     }
     let rounds =
         env::var(ROUNDS_VARIABLE).map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
-    let mut stops = vec![Vec::new(); Init::ALL.len()];
+    let mut inits = Init::ALL.to_vec();
+    if !Path::new(TINI).exists() {
+        eprintln!("{TINI} is not installed, so it is left out");
+        inits.retain(|init| !matches!(init, Init::Tini));
+    }
+    let mut stops = vec![Vec::new(); inits.len()];
     for round in 1..=rounds {
-        for (init, stops) in Init::ALL.into_iter().zip(&mut stops) {
+        for (init, stops) in inits.iter().copied().zip(&mut stops) {
             let stop = stop(init);
             eprintln!("round {round} of {rounds}, {}: {stop:?}", init.name());
             stops.push(stop);
@@ -106,7 +112,7 @@ fn main() {
         "| `docker stop` of | in flight | cut off | refused in 5 s | answered | seconds | exit code |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for (init, stops) in Init::ALL.into_iter().zip(&stops) {
+    for (init, stops) in inits.iter().zip(&stops) {
         println!("{}", row(init.name(), stops));
     }
     let longest = stops[0].iter().map(|stop| stop.seconds).fold(0.0, f64::max);

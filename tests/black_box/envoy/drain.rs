@@ -22,10 +22,10 @@ use crate::needs::{Needs, trial};
 const UNAWARE: Duration = Duration::from_secs(5);
 /// The last of them are long ones that come then, so long before that time is over.
 const LATE: Duration = Duration::from_secs(1);
-/// The end of a drain at the latest, in seconds.
-const TIMEOUT: u64 = 20;
+/// The end of a drain at the latest, in seconds: as long as `--term-wait` allows.
+const TIMEOUT: u64 = 25;
 /// What a stop takes beside its drain at most, on a machine that is busy with other things.
-const ENDING: Duration = Duration::from_secs(2);
+const ENDING: Duration = Duration::from_secs(4);
 /// How many stops take place beside each other.
 const AT_ONCE: usize = 5;
 /// Long requests that are in flight.
@@ -39,6 +39,8 @@ pub(super) fn trials() -> Vec<Trial> {
         loaded("envoy::drain::stops_amid_a_handover", || {
             in_turn(&[Moment::AmidAHandover, Moment::OlderEpochDrains]);
         }),
+        trial("envoy::drain::late_requests_at_an_older_epoch", Needs::Namespace, late_at_an_older),
+        trial("envoy::drain::sessions_that_do_not_end", Needs::Namespace, endless),
         trial("envoy::drain::without_it_everything_is_lost", Needs::Namespace, without),
     ];
     trials.extend(places::trials());
@@ -197,6 +199,59 @@ fn await_said(bare: &Bare, words: &str) {
         let output = bare.output();
         if output.contains(words) { Ok(()) } else { Err(output) }
     });
+}
+
+/// A kept connection may be with the older epoch still, and what is asked on it is in the newest
+/// one's figures with a delay of seconds only: it learns of it 5 s after its start and every 5 s
+/// from then on. So the stop begins shortly before that, and the requests come shortly after.
+fn late_at_an_older() {
+    const HELD: usize = 6;
+    let front = Front::of(Stage::in_namespace((45, 60)));
+    let admin = front.stage.admin();
+    let options = ["--envoy-admin", &admin, "--drain-timeout", &TIMEOUT.to_string()];
+    let mut bare = Bare::start(&front.stage, &options);
+    front.stage.await_first(|| bare.output());
+    let mut population = front.clients(Mix::default());
+    population.hold(HELD);
+    eventually("all connections are held", || match population.held() {
+        HELD => Ok(()),
+        other => Err((other, population.figures().to_string())),
+    });
+    let since = Instant::now();
+    bare.restarter.signal(SIGHUP);
+    await_said(&bare, "ready epoch=1");
+    thread::sleep(Duration::from_millis(3_600).saturating_sub(since.elapsed()));
+    let since = Instant::now();
+    bare.restarter.signal(SIGTERM);
+    thread::sleep(Duration::from_millis(2_500));
+    population.send_long_on_held();
+    let figures = population.finish(LATE);
+    let status = bare.wait();
+    let what = format!("late requests at an older epoch: {:?}\n{figures}", since.elapsed());
+    println!("{what}");
+    assert_eq!((figures.all().failed(), figures.all().dropped), (0, 0), "{what}");
+    assert_eq!(figures.of(Kind::Long).answered, HELD.try_into().expect("a few"), "{what}");
+    assert_eq!(status.code(), Some(0), "{what}");
+}
+
+/// Who never comes to an end is cut off when the time is over.
+fn endless() {
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    let front = Front::of(Stage::in_namespace((45, 60)));
+    let admin = front.stage.admin();
+    let options = ["--envoy-admin", &admin, "--drain-timeout", "4", "--drain-min", "1"];
+    let mut bare = Bare::start(&front.stage, &options);
+    front.stage.await_first(|| bare.output());
+    // Each session lasts 3 s, and is followed by the next one.
+    let population = front.clients(Mix { tcp: 4, ..Mix::default() });
+    let since = Instant::now();
+    bare.restarter.signal(SIGTERM);
+    assert_eq!(bare.wait().code(), Some(0), "{}", bare.output());
+    let lasted = since.elapsed();
+    let figures = population.finish(Duration::ZERO);
+    println!("sessions that do not end: {lasted:?}\n{figures}");
+    assert!(lasted >= TIMEOUT && lasted < TIMEOUT + ENDING, "{lasted:?}: {}", bare.output());
+    await_said(&bare, "connections are cut off, since --drain-timeout is over");
 }
 
 /// What all of this is for.

@@ -63,6 +63,37 @@ pub(crate) async fn ask_once(context: Arc<Context>, path: String) {
     once(&context, Kind::Long, &path).await;
 }
 
+/// A connection that is idle until it is to be asked a long request.
+pub(crate) async fn hold(context: Arc<Context>, path: String) {
+    let mut held = None;
+    context.sent(Kind::Kept);
+    let answer = patiently(async {
+        let mut connection = Connection::open(context.service.http).await?;
+        connection.ask(upstream::QUICK, "").await?;
+        held = Some(connection);
+        Ok(())
+    });
+    let answer = answer.await;
+    if !context.became(Kind::Kept, &answer) {
+        return;
+    }
+    context.holds();
+    while !context.is_released() {
+        if !context.goes_on() {
+            return;
+        }
+        time::sleep(PAUSE).await;
+    }
+    match held.filter(|connection| !connection.told && !connection.has_ended()) {
+        Some(mut connection) => {
+            context.sent(Kind::Long);
+            let answer = patiently(connection.ask(&path, "")).await;
+            context.became(Kind::Long, &answer);
+        }
+        None => context.count(Kind::Kept, |count| count.dropped += 1),
+    }
+}
+
 async fn once(context: &Context, kind: Kind, path: &str) {
     context.sent(kind);
     let answer = patiently(async {

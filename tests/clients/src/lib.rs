@@ -96,6 +96,10 @@ struct State {
     figures: Figures,
     /// From then on nothing new is sent.
     cease_at: Option<Instant>,
+    /// How many connections are held.
+    held: usize,
+    /// From now on a long request is sent on each held connection.
+    released: bool,
 }
 
 impl Population {
@@ -144,6 +148,24 @@ impl Population {
         }
     }
 
+    /// Opens so many connections of HTTP/1.1, and asks once on each; then they are idle.
+    pub fn hold(&mut self, connections: usize) {
+        for turn in 0..connections {
+            let path = upstream::long(LONG, turn % 2 == 0);
+            self.spawn(|context| http1::hold(context, path));
+        }
+    }
+
+    /// How many connections are held.
+    pub fn held(&self) -> usize {
+        self.context.state().held
+    }
+
+    /// Sends a long request on each connection that is held.
+    pub fn send_long_on_held(&self) {
+        self.context.state().released = true;
+    }
+
     /// What has been counted so far.
     pub fn figures(&self) -> Figures {
         self.context.state().figures.clone()
@@ -172,6 +194,15 @@ impl Context {
     /// Whether there is something to send still.
     fn goes_on(&self) -> bool {
         self.state().cease_at.is_none_or(|at| Instant::now() < at)
+    }
+
+    /// Counts a connection that is held.
+    fn holds(&self) {
+        self.state().held += 1;
+    }
+
+    fn is_released(&self) -> bool {
+        self.state().released
     }
 
     fn count(&self, kind: Kind, change: impl FnOnce(&mut Count)) {
