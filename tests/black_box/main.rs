@@ -14,6 +14,7 @@ mod neighbours;
 mod pid1;
 mod podman;
 mod process;
+mod statuses;
 mod terminal;
 mod termination;
 mod watch;
@@ -27,6 +28,7 @@ fn main() {
         watch::trials(),
         input::trials(),
         log::trials(),
+        statuses::trials(),
         terminal::trials(),
         termination::trials(),
         pid1::trials(),

@@ -1,31 +1,31 @@
 //! Who is in the foreground of a terminal, and whom Ctrl-C reaches.
 
+mod docker;
+mod ends;
+mod jobs;
+
 use libtest_mimic::Trial;
 use support::inherit::Inherit;
 use support::scene::{Restarter, Scene};
-use support::terminal::{CTRL_C, CTRL_Z, Terminal};
-use support::{eventually, namespace, processes};
+use support::terminal::{CTRL_C, Terminal};
+use support::{eventually, namespace};
 
 use crate::needs::{Needs, trial};
 
 /// The trials of this module.
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let own = vec![
         trial("terminal::newest_is_in_the_foreground", Needs::Nothing, newest_in_foreground),
-        trial("terminal::ours_again_at_the_end", Needs::Nothing, ours_again_at_the_end),
-        trial("terminal::target_that_cannot_start", Needs::Nothing, target_that_cannot_start),
         trial("terminal::failed_restart_gives_it_back", Needs::Nothing, failed_restart),
         trial("terminal::programs_beside_leave_it", Needs::Nothing, programs_beside),
         trial("terminal::refused_restart_keeps_it", Needs::Nothing, refused_restart),
         trial("terminal::ctrl_c", Needs::Nothing, ctrl_c),
         trial("terminal::ctrl_c_with_two_epochs", Needs::Nothing, ctrl_c_with_two_epochs),
-        trial("terminal::ctrl_z_as_a_job", Needs::Nothing, ctrl_z_as_a_job),
-        trial("terminal::ctrl_z_without_a_shell", Needs::Nothing, ctrl_z_without_a_shell),
-        trial("terminal::background", Needs::Nothing, background),
-        trial("terminal::shell_with_job_control", Needs::Nothing, shell_with_job_control),
         trial("terminal::as_pid_1", Needs::Namespace, as_pid_1),
         trial("terminal::of_another_session", Needs::Nothing, of_another_session),
-    ]
+        trial("terminal::window_size", Needs::Nothing, window_size),
+    ];
+    [own, ends::trials(), jobs::trials(), docker::trials()].into_iter().flatten().collect()
 }
 
 const SERVER: &str = "report exit-on=TERM:0 wait";
@@ -64,41 +64,6 @@ fn newest_in_foreground() {
         assert_eq!(terminal.foreground(), probe);
     }
     stop_cleanly(&scene, restarter);
-}
-
-/// A shell that waits for us reads from its terminal again.
-fn ours_again_at_the_end() {
-    let scene = Scene::new();
-    let code = scene.place("code");
-    let script = format!("\"$@\"; echo $? > {code}; read line; exit 9");
-    let wrapper = ["sh", "-c", &script, "sh"];
-    let (mut terminal, mut restarter) =
-        on_terminal(&scene, &wrapper, &["--ready", "none"], &scene.probe(SERVER));
-    let probe = scene.journal().await_ready(1)[0];
-    assert_eq!(terminal.foreground(), probe);
-    restarter.signal(libc::SIGTERM);
-    eventually("the restarter has ended", || {
-        let code = std::fs::read_to_string(&code).unwrap_or_default();
-        if code == "0\n" { Ok(()) } else { Err(code) }
-    });
-    assert_eq!(terminal.foreground(), restarter.outer_pid());
-    terminal.press("\n");
-    assert_eq!(restarter.code(), 9);
-}
-
-/// A target takes the foreground before it is executed, so one that cannot be has had it.
-fn target_that_cannot_start() {
-    let scene = Scene::new();
-    let code = scene.place("code");
-    let script = format!("\"$@\"; echo $? > {code}; read line; exit 9");
-    let wrapper = ["sh", "-c", &script, "sh"];
-    let (mut terminal, mut restarter) = on_terminal(&scene, &wrapper, &[], &["/no/such/target"]);
-    eventually("the restarter has ended", || {
-        let code = std::fs::read_to_string(&code).unwrap_or_default();
-        if code == "127\n" { Ok(()) } else { Err(code) }
-    });
-    terminal.press("\n");
-    assert_eq!(restarter.code(), 9);
 }
 
 fn failed_restart() {
@@ -195,95 +160,6 @@ fn ctrl_c_with_two_epochs() {
     }
 }
 
-/// A shell with job control has put us into the background: the terminal is not ours to give.
-fn background() {
-    let scene = Scene::new();
-    let script = "set -m; \"$@\" & wait $!";
-    let wrapper = ["sh", "-c", script, "sh"];
-    let (terminal, mut restarter) =
-        on_terminal(&scene, &wrapper, &["--ready", "none"], &scene.probe(SERVER));
-    let shell = restarter.outer_pid();
-    for epoch in 0..2 {
-        if epoch > 0 {
-            restarter.signal(libc::SIGHUP);
-        }
-        let probe = scene.journal().await_ready(epoch + 1)[epoch];
-        assert_eq!(scene.journal().await_report(probe).text("foreground"), "no");
-        assert_eq!(terminal.foreground(), shell);
-    }
-    restarter.settle();
-    let state = processes::process(restarter.pid()).map(|process| process.state);
-    assert_ne!(state, Some('T'), "nor are we stopped for touching it");
-    restarter.signal(libc::SIGTERM);
-    assert_eq!(restarter.code(), 0, "{}", restarter.log());
-    assert_eq!(scene.journal().entries().iter().filter(|entry| entry.word == "signal").count(), 2);
-    scene.assert_empty();
-}
-
-/// `docker run -it IMAGE sh`: jobs come to the foreground and go from it as the shell says.
-fn shell_with_job_control() {
-    let scene = Scene::new();
-    let (mut terminal, mut restarter) = on_terminal(&scene, &[], &[], &["sh", "-i"]);
-    let shell = eventually("the shell is in the foreground", || {
-        let children = processes::children(restarter.pid());
-        let foreground = terminal.foreground();
-        let shell = children.iter().find(|child| child.pid == foreground && child.name == "sh");
-        shell.map(|shell| shell.pid).ok_or((foreground, children.clone()))
-    });
-    terminal.press(&format!("{}\n", scene.probe_line("die-on=INT wait")));
-    let job = scene.journal().await_ready(1)[0];
-    terminal.await_foreground(job);
-    // The foreground is a job's, so a restart leaves it alone.
-    restarter.says(" ready epoch=0 ");
-    restarter.signal(libc::SIGHUP);
-    restarter.says(" started epoch=1 ");
-    assert_eq!(terminal.foreground(), job);
-    terminal.press(CTRL_C);
-    scene.journal().await_signal(job, libc::SIGINT);
-    terminal.await_foreground(shell);
-    terminal.press("exit 7\n");
-    assert_eq!(restarter.code(), 7, "{}", restarter.log());
-    scene.assert_empty();
-}
-
-/// Ctrl-Z suspends the job that we are for a shell, and its `fg` resumes it.
-fn ctrl_z_as_a_job() {
-    let scene = Scene::new();
-    let (suspended, ended) = (scene.place("suspended"), scene.place("ended"));
-    let script = format!("\"$@\"; echo $? > {suspended}; fg; echo $? > {ended}");
-    let wrapper = ["sh", "-m", "-c", &script, "sh"];
-    let (mut terminal, mut restarter) = on_terminal(&scene, &wrapper, &[], &scene.probe(SERVER));
-    let probe = scene.journal().await_ready(1)[0];
-    terminal.await_foreground(probe);
-    let pid = restarter.pid();
-    terminal.press(CTRL_Z);
-    eventually("the shell goes on", || {
-        let code = std::fs::read_to_string(&suspended).unwrap_or_default();
-        let expected = format!("{}\n", 128 + libc::SIGSTOP);
-        if code == expected { Ok(()) } else { Err((code, restarter.log())) }
-    });
-    terminal.await_foreground(probe);
-    processes::signal(pid, libc::SIGTERM);
-    assert_eq!(restarter.code(), 0, "{}", restarter.log());
-    assert_eq!(std::fs::read_to_string(&ended).expect("the shell has gone on"), "0\n");
-    scene.assert_empty();
-}
-
-/// Where no shell could resume it a server does not stay stopped.
-fn ctrl_z_without_a_shell() {
-    let scene = Scene::new();
-    let (mut terminal, restarter) = on_terminal(&scene, &[], &[], &scene.probe(SERVER));
-    let probe = scene.journal().await_ready(1)[0];
-    terminal.await_foreground(probe);
-    terminal.press(CTRL_Z);
-    restarter.says("resumed");
-    eventually("the epoch goes on", || match processes::process(probe) {
-        Some(process) if process.state != 'T' => Ok(()),
-        seen => Err(seen),
-    });
-    stop_cleanly(&scene, restarter);
-}
-
 /// As `docker run -it` does it: PID 1 leads the terminal's session.
 fn as_pid_1() {
     let scene = Scene::new();
@@ -321,5 +197,51 @@ fn of_another_session() {
         .start();
     let probe = scene.journal().await_ready(1)[0];
     assert_eq!(scene.journal().await_report(probe).text("foreground"), "none");
+    stop_cleanly(&scene, restarter);
+}
+
+/// A target that writes down the size of its window whenever that changes.
+fn measuring(scene: &Scene) -> [String; 3] {
+    let (size, ready) = (scene.place("size"), scene.place("ready"));
+    let script = format!(
+        "trap 'stty size > {size}-$RESTART_EPOCH' WINCH; sleep 99999 & \
+         touch {ready}-$RESTART_EPOCH; while :; do wait $!; done"
+    );
+    ["sh".to_owned(), "-c".to_owned(), script]
+}
+
+/// Whenever the window changes, the newest epoch is told.
+fn await_sizes(scene: &Scene, terminal: &Terminal, restart: impl FnOnce()) {
+    let await_there = |name: &str| eventually(name, || scene.path(name).metadata().map(drop));
+    let await_size = |epoch: u32, rows: u16| {
+        let file = scene.path(&format!("size-{epoch}"));
+        // Again and again, since a docker client that is about to listen to its terminal misses a
+        // change; the columns do not matter.
+        let mut columns = (100..=101).cycle();
+        let mut looks = 0;
+        eventually(&format!("epoch {epoch} knows the size"), || {
+            if looks % 200 == 0 {
+                terminal.resize(rows, columns.next().expect("there is always one more"));
+            }
+            looks += 1;
+            let size = std::fs::read_to_string(&file).unwrap_or_default();
+            if size.starts_with(&format!("{rows} ")) { Ok(()) } else { Err(size) }
+        });
+    };
+    await_there("ready-0");
+    await_size(0, 31);
+    restart();
+    await_there("ready-1");
+    await_size(1, 32);
+    await_size(1, 33);
+}
+
+fn window_size() {
+    let scene = Scene::new();
+    let options = ["--ready", "none"];
+    let (terminal, restarter) = on_terminal(&scene, &[], &options, &measuring(&scene));
+    await_sizes(&scene, &terminal, || restarter.signal(libc::SIGHUP));
+    let size = std::fs::read_to_string(scene.path("size-0")).expect("it was told");
+    assert!(size.starts_with("31 "), "the older epoch has no terminal any more: {size}");
     stop_cleanly(&scene, restarter);
 }

@@ -17,6 +17,8 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("pid1::every_deadly_signal", Needs::Namespace, || {
             every_deadly_signal(namespace::wrapper());
         }),
+        trial("process::core_dumps", Needs::Nothing, || core_dumps(&[])),
+        trial("pid1::core_dumps", Needs::Namespace, || core_dumps(namespace::wrapper())),
         trial("process::newest_fails", Needs::Nothing, newest_fails),
         trial("process::older_fails", Needs::Nothing, older_fails),
         trial("process::newest_ready_ends_with_0", Needs::Nothing, newest_ready_ends_with_0),
@@ -45,6 +47,24 @@ fn every_deadly_signal(wrapper: &[&str]) {
         (1..=64).filter(|signal| !ignored_by_default.contains(signal) && !stopping.contains(signal))
     {
         assert_eq!(ends_with(wrapper, &format!("die={signal}")), 128 + signal);
+    }
+}
+
+/// The kernel reports a death that leaves a core file, as far as the machine allows one, in
+/// another way.
+fn core_dumps(wrapper: &[&str]) {
+    for signal in [libc::SIGQUIT, libc::SIGILL, libc::SIGABRT, libc::SIGSEGV, libc::SIGSYS] {
+        let scene = Scene::new();
+        let script = format!("ulimit -S -c $(ulimit -H -c) && kill -{signal} $$");
+        let setup = scene.wrapped_restarter(wrapper, &[], &["sh", "-c", &script]);
+        let folder = scene.path("");
+        let (code, log) = setup
+            .with(|command| {
+                command.current_dir(folder);
+            })
+            .finish();
+        assert_eq!(code, 128 + signal, "{log}");
+        scene.assert_empty();
     }
 }
 

@@ -154,16 +154,29 @@ impl Run {
 
     /// Starts it.
     pub fn start(self) -> Container {
+        let engine = self.engine;
+        let (container, arguments) = self.prepared("--detach");
+        engine.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        container
+    }
+
+    /// The words of a client that starts it and stays with it, to be executed on a terminal.
+    pub fn on_terminal(self) -> (Container, Vec<String>) {
+        assert_eq!(self.engine, Engine::Docker, "of podman the words are many");
+        let (container, arguments) = self.prepared("--interactive");
+        let tty = ["docker", "run", "--tty"].map(str::to_owned).into_iter();
+        (container, tty.chain(arguments.into_iter().skip(1)).collect())
+    }
+
+    fn prepared(self, how: &str) -> (Container, Vec<String>) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hot-restarter-test-{}-{count}", process::id());
         // A guard already, for a container that cannot be started is there all the same.
         let container = Container { engine: self.engine, name };
-        let mut arguments = vec!["run", "--detach", "--name", &container.name];
-        arguments.extend(self.options.iter().map(String::as_str));
-        arguments.push(&self.image);
-        arguments.extend(self.arguments.iter().map(String::as_str));
-        self.engine.run(&arguments);
-        container
+        let words = ["run", how, "--name", &container.name].map(str::to_owned);
+        let arguments = words.into_iter().chain(self.options).chain([self.image]);
+        let arguments = arguments.chain(self.arguments).collect();
+        (container, arguments)
     }
 }
