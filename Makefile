@@ -56,7 +56,7 @@ lint: targets ## Formatting, clippy, scripts.
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 	cd fuzz && cargo fmt -- --check
 	cd fuzz && cargo clippy --locked --no-default-features --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck docker/start_envoy.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck docker/*.sh .ci/run; \
 	else echo 'shellcheck is not installed, so the scripts are not checked'; fi
 
 clean: ## Remove everything that was made.

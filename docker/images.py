@@ -84,8 +84,8 @@ def build_images(binary: pathlib.Path) -> list[str]:
         (ENVOY_DISTROLESS, BASE_DISTROLESS, "Dockerfile.distroless"),
     ]:
         example = Context()
-        example.add_file("start_envoy.sh", DOCKER / "start_envoy.sh")
-        example.add_file("envoy.yaml", DOCKER / "envoy.yaml")
+        for file in ("start_envoy.sh", "healthcheck.sh", "envoy.yaml"):
+            example.add_file(file, DOCKER / file)
         # The images it stands on are inputs like any file.
         example.depends_on(image_id(RESTARTER), image_id(base))
         build(image, (DOCKER / name).read_bytes(), example, f"--build-arg=BASE={base}")

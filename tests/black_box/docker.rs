@@ -2,7 +2,9 @@
 //! closer together than it can send them, to the container's first process on the host. Under
 //! load, and no restart may cost a request.
 
+mod confined;
 mod failures;
+mod health;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = plain();
     trials.extend(loaded().into_iter().map(under_load));
     trials.extend(failures::trials());
+    trials.extend(health::trials());
+    trials.extend(confined::trials());
     trials
 }
 

@@ -9,10 +9,12 @@ mod envoy;
 mod image;
 mod input;
 mod log;
+mod manifests;
 mod needs;
 mod neighbours;
 mod pid1;
 mod podman;
+mod pods;
 mod process;
 mod statuses;
 mod terminal;
@@ -36,6 +38,8 @@ fn main() {
         image::trials(),
         docker::trials(),
         podman::trials(),
+        manifests::trials(),
+        pods::trials(),
         cells::trials(),
         envoy::trials(),
     ]

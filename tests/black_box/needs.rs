@@ -27,6 +27,10 @@ pub(crate) enum Needs {
     Docker,
     /// Podman as root, with runc and catatonit, beside a Docker engine that builds its images.
     Podman,
+    /// Kubernetes' client, which renders manifests without a cluster.
+    Kubectl,
+    /// Both of them.
+    Pods,
     /// A loopback of version 6.
     Ipv6,
 }
@@ -42,6 +46,8 @@ impl Needs {
             Self::Strace => "strace",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Kubectl => "kubectl",
+            Self::Pods => "podman-and-kubectl",
             Self::Ipv6 => "ipv6",
         }
     }
@@ -60,6 +66,8 @@ impl Needs {
             }
             Self::Docker => *DOCKER.get_or_init(|| succeeds(Command::new("docker").arg("version"))),
             Self::Podman => *PODMAN.get_or_init(|| Self::Docker.met() && podman::possible()),
+            Self::Kubectl => succeeds(Command::new("kubectl").args(["kustomize", "--help"])),
+            Self::Pods => Self::Podman.met() && Self::Kubectl.met(),
             Self::Ipv6 => server::has_ipv6(),
         }
     }

@@ -91,6 +91,8 @@ impl Run {
     pub fn envoy_of(image: &str, stage: &Stage) -> Self {
         let run = Self::of(image)
             .option("--network=host")
+            // The image's asks at the example's port, which is somebody else's here.
+            .option("--no-healthcheck")
             .mount(&stage.config_folder(), &format!("{CONFIG_FOLDER}:ro"))
             .mount(&stage.log_folder(), LOG_FOLDER);
         let variables = stage.variables();

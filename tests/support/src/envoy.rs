@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use bare::{Bare, Setup};
-pub use configuration::Configuration;
+pub use configuration::{Configuration, put_as_config_map};
 pub use process::Process;
 pub use shared::SharedMemory;
 pub use xds::Xds;

@@ -142,29 +142,34 @@ impl Stage {
         self.put_file("config/envoy.yaml", &configuration.text);
     }
 
-    /// Puts a configuration into a folder of its own and has links lead to it, as Kubernetes does
-    /// with a `ConfigMap`: the files lead through `..data`, which is renamed over the one before.
+    /// The same as Kubernetes does it with a `ConfigMap`.
     pub fn put_as_config_map(&self, configuration: &Configuration) {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let folder = self.config_folder();
-        let before: Vec<_> = fs::read_dir(&folder)
-            .expect("the folder is ours")
-            .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("..2"))
-            .map(|entry| entry.path())
-            .collect();
-        let stamp = format!("..2026_01_01_09_00_00.{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        fs::create_dir(folder.join(&stamp)).expect("ours");
-        fs::write(folder.join(&stamp).join("envoy.yaml"), &configuration.text).expect("ours");
-        symlink(&stamp, folder.join("..data_tmp")).expect("ours");
-        fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("ours");
-        let config = self.config();
-        if !config.is_symlink() {
-            let _ = fs::remove_file(&config);
-            symlink("..data/envoy.yaml", config).expect("ours");
-        }
-        for old in before {
-            fs::remove_dir_all(old).expect("ours");
-        }
+        put_as_config_map(&self.config_folder(), &configuration.text);
+    }
+}
+
+/// Puts a text into a folder of its own below this one and has links lead to it, as Kubernetes
+/// does with a `ConfigMap` of an `envoy.yaml`: the file leads through `..data`, which is renamed
+/// over the one before.
+pub fn put_as_config_map(folder: &Path, text: &str) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let before: Vec<_> = fs::read_dir(folder)
+        .expect("the folder is ours")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("..2"))
+        .map(|entry| entry.path())
+        .collect();
+    let stamp = format!("..2026_01_01_09_00_00.{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    fs::create_dir(folder.join(&stamp)).expect("ours");
+    fs::write(folder.join(&stamp).join("envoy.yaml"), text).expect("ours");
+    symlink(&stamp, folder.join("..data_tmp")).expect("ours");
+    fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("ours");
+    let config = folder.join("envoy.yaml");
+    if !config.is_symlink() {
+        let _ = fs::remove_file(&config);
+        symlink("..data/envoy.yaml", config).expect("ours");
+    }
+    for old in before {
+        fs::remove_dir_all(old).expect("ours");
     }
 }

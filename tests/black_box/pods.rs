@@ -1,0 +1,196 @@
+//! Pods of docker/kubernetes, as they are written there, by podman: they become ready by their
+//! own probe, are hot restarted by a change of their `ConfigMap`, refuse a bad one, and end within
+//! their grace. tests/kubernetes/pod.py says what podman needs in other words.
+
+mod play;
+
+use std::fs;
+
+use libtest_mimic::Trial;
+use support::docker::images;
+use support::envoy::{Process, free_port};
+use support::podman::image;
+
+use self::play::Play;
+use crate::needs::{Needs, trial};
+
+/// What each Envoy serves in the path of the root.
+const ROOT: &str = "/";
+/// A file that the sidecar's application has.
+const OF_THE_APPLICATION: &str = "/passwd";
+
+/// The trials of this module.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("pods::watched", Needs::Pods, watched),
+        trial("pods::distroless", Needs::Pods, distroless),
+        trial("pods::staged", Needs::Pods, staged),
+        trial("pods::sidecar", Needs::Pods, sidecar),
+        trial("pods::daemonset", Needs::Pods, daemonset),
+        trial("pods::shared_pid", Needs::Pods, shared_pid),
+        trial("pods::two_envoys", Needs::Pods, two_envoys),
+    ]
+}
+
+fn watched() {
+    let play = Play::begin(&["watched"], &[]);
+    is_confined(&play);
+    changes(&play, ROOT);
+    play.end(|play| play.drains(ROOT));
+}
+
+/// With the other image, and the check that it has itself. Its older epochs stay for a minute.
+fn distroless() {
+    let image = image(&images().distroless, "hot-restarter/envoy-distroless");
+    let check = "envoy --mode validate -l warning -c /etc/envoy/envoy.yaml";
+    let check = format!("--variable=HOT_RESTARTER_CHECK={check}");
+    let epochs = "--variable=HOT_RESTARTER_MAX_EPOCHS=3";
+    let play = Play::begin(&["watched"], &["--image", &image, &check, epochs]);
+    is_confined(&play);
+    changes(&play, ROOT);
+    play.end(|play| play.drains(ROOT));
+}
+
+/// Its configuration never changes; a hot restart is still there for who asks.
+fn staged() {
+    let play = Play::begin(&["staged"], &[]);
+    let envoy = &play.envoys[0];
+    is_confined(&play);
+    let load = play.load(envoy, ROOT);
+    play.container(envoy).kill("HUP");
+    play.await_log(envoy, "ready epoch=1");
+    play.await_ready(envoy);
+    println!("staged: {} requests", load.stop_without_failure());
+    play.end(|play| play.drains(ROOT));
+}
+
+fn sidecar() {
+    let play = Play::begin(&["sidecar"], &[]);
+    is_confined(&play);
+    changes(&play, OF_THE_APPLICATION);
+    play.end(|_| ());
+}
+
+/// On the machine's own network, where the manifest's ports may be taken.
+fn daemonset() {
+    let ports = [10_000, 10_001].map(|port: u16| format!("--port={port}={}", free_port()));
+    let base_id = format!("--variable=ENVOY_BASE_ID={}", free_port());
+    let play = Play::begin(&["daemonset"], &[&ports[0], &ports[1], &base_id]);
+    is_confined(&play);
+    changes(&play, ROOT);
+    play.end(|play| play.drains(ROOT));
+}
+
+/// The pause process is PID 1; a neighbour may signal us by our name, and a stop is none of its
+/// business.
+fn shared_pid() {
+    let script = "trap 'kill -HUP $(pidof hot-restarter)' USR1; while :; do sleep 1; done";
+    let play = Play::begin(&["shared-pid"], &["--neighbour", script]);
+    let envoy = &play.envoys[0];
+    is_confined(&play);
+    let restarter = play.restarter(envoy);
+    assert_ne!(pid_within(restarter), 1, "the pause process is PID 1");
+    let neighbour = play.pod.container("neighbour");
+    assert_eq!(pid_namespace(restarter), pid_namespace(neighbour.init()));
+
+    neighbour.kill("USR1");
+    play.await_log(envoy, "ready epoch=1");
+    changes_from(&play, 2, ROOT);
+
+    let before = neighbour.init();
+    assert_eq!(play.container(envoy).stop(), 0, "{}", play.container(envoy).logs());
+    assert_eq!(
+        (neighbour.init(), neighbour.inspect("{{.State.Running}}")),
+        (before, "true".into())
+    );
+}
+
+/// They share a network and `/dev/shm`, and neither finds the other.
+fn two_envoys() {
+    let play = Play::begin(&["sidecar", "watched"], &[]);
+    let [first, second] = &play.envoys[..] else { panic!("there are two") };
+    let loads = [play.load(first, OF_THE_APPLICATION), play.load(second, ROOT)];
+    let others = play.restarter(second).descendants();
+    first.change(1);
+    play.await_log(first, "ready epoch=1");
+    assert_eq!(play.restarter(second).descendants(), others, "the other one is not touched");
+
+    // Both at once, when the older epoch of the first has left.
+    first.change(2);
+    second.change(2);
+    play.await_log(first, "ready epoch=2");
+    play.await_log(second, "ready epoch=1");
+    for load in loads {
+        println!("two Envoys: {} requests", load.stop_without_failure());
+    }
+    play.end(|_| ());
+}
+
+fn changes(play: &Play, path: &'static str) {
+    changes_from(play, 1, path);
+}
+
+/// The `ConfigMap` changes for the good, for the bad and for the good again, under load.
+fn changes_from(play: &Play, epoch: u32, path: &'static str) {
+    let envoy = &play.envoys[0];
+    let load = play.load(envoy, path);
+    envoy.change(epoch);
+    play.await_log(envoy, &format!("ready epoch={epoch}"));
+    play.await_ready(envoy);
+
+    let before = play.restarter(envoy).children();
+    envoy.spoil();
+    play.await_log(envoy, &format!("restart-refused epoch={}", epoch + 1));
+    play.await_ready(envoy);
+    let after = play.restarter(envoy).children();
+    assert_eq!(before.last(), after.last(), "the newest epoch goes on");
+
+    envoy.change(epoch + 1);
+    play.await_log(envoy, &format!("ready epoch={}", epoch + 1));
+    play.await_ready(envoy);
+    println!("{}: {} requests", envoy.name, load.stop_without_failure());
+}
+
+/// What the security context says is so for hot-restarter and for Envoy: a user, no capability
+/// and no way to one, the runtime's seccomp profile, a root that cannot be written to.
+fn is_confined(play: &Play) {
+    for envoy in &play.envoys {
+        let restarter = play.restarter(envoy);
+        let epochs = restarter.children();
+        assert!(!epochs.is_empty(), "{}: no epoch", envoy.name);
+        for process in epochs.into_iter().chain([restarter]) {
+            for (field, value) in [
+                ("Uid", "101\t101\t101\t101"),
+                ("Gid", "101\t101\t101\t101"),
+                ("CapEff", "0000000000000000"),
+                ("CapBnd", "0000000000000000"),
+                ("NoNewPrivs", "1"),
+                ("Seccomp", "2"),
+            ] {
+                assert_eq!(status(process, field), value, "{field} of {process:?}");
+            }
+            let mounts = fs::read_to_string(format!("/proc/{}/mounts", process.0)).expect("root");
+            let root = mounts.lines().find(|line| line.split(' ').nth(1) == Some("/"));
+            let options = root.and_then(|line| line.split(' ').nth(3)).expect("there is a root");
+            assert!(options.split(',').any(|option| option == "ro"), "{options}");
+        }
+    }
+}
+
+/// A field of `/proc/PID/status`.
+fn status(process: Process, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.0)).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    line.unwrap_or_else(|| panic!("no {field} in {status}")).to_owned()
+}
+
+/// Its number in its own PID namespace.
+fn pid_within(process: Process) -> i32 {
+    let numbers = status(process, "NSpid");
+    numbers.rsplit('\t').next().and_then(|pid| pid.parse().ok()).expect("a number")
+}
+
+fn pid_namespace(process: Process) -> String {
+    let link = fs::read_link(format!("/proc/{}/ns/pid", process.0)).expect("we are root");
+    link.display().to_string()
+}
