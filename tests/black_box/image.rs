@@ -12,7 +12,7 @@ use support::{probe, project, restarter};
 use crate::needs::{Needs, trial};
 
 /// The largest that it may be, in bytes: it is paid for in every image.
-const LARGEST: usize = 900_000;
+const LARGEST: usize = 1_000_000;
 
 const AARCH64: &str = "target/aarch64-unknown-linux-musl/release/hot-restarter";
 const QEMU: &str = "qemu-aarch64-static";
