@@ -1,5 +1,9 @@
 //! Images and containers for tests, through the docker client.
 
+use std::env;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{self, Command};
 use std::sync::OnceLock;
@@ -36,6 +40,8 @@ pub struct Images {
 pub fn images() -> &'static Images {
     static IMAGES: OnceLock<Images> = OnceLock::new();
     IMAGES.get_or_init(|| {
+        // The tests of another checkout give the same names to images with another restarter.
+        let _lock = locked();
         let built = Command::new("python3")
             .arg(project().join("docker/images.py"))
             .arg("--binary")
@@ -52,6 +58,16 @@ pub fn images() -> &'static Images {
             restarter: id("hot-restarter:latest"),
         }
     })
+}
+
+/// Keeps other processes of tests, whatever their checkout, from building images meanwhile.
+fn locked() -> File {
+    let path = env::temp_dir().join("hot-restarter-images.lock");
+    let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    // SAFETY: the call takes integers.
+    let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
+    assert_eq!(locked, 0, "{}: {}", path.display(), io::Error::last_os_error());
+    file
 }
 
 /// Runs a docker command and returns what it printed.
