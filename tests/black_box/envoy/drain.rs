@@ -157,6 +157,11 @@ fn stop(clients: Clients, moment: Moment, gap: Duration) {
     assert_eq!(figures.all().failed(), 0, "{what}");
     assert_eq!(counted.map_or(0, |counted| counted.failed), 0, "{what}");
     assert!(lasted < Duration::from_secs(TIMEOUT) + ENDING, "{what}");
+    // Whoever keeps connections was told to go.
+    for kind in [Kind::Kept, Kind::Http2] {
+        let count = figures.of(kind);
+        assert!(count.sent == 0 || count.told > 0 && count.dropped == 0, "{what}");
+    }
     // It ended for the right reason.
     await_said(&bare, "drained: nothing is pending");
 }

@@ -48,6 +48,8 @@ fn started(front: &Front, run: Run) -> Container {
     let container = run
         .variable("HOT_RESTARTER_ENVOY_ADMIN", &front.stage.admin())
         .variable("HOT_RESTARTER_DRAIN_TIMEOUT", &TIMEOUT.to_string())
+        // The images have less.
+        .variable("HOT_RESTARTER_TERM_WAIT", "30")
         .start();
     front.stage.await_first(|| container.logs());
     container
