@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::Driver;
-use crate::envoy::Epoch;
+use crate::envoy::{self, Epoch};
 use crate::log::Record;
 use crate::memory;
 use crate::procfs::{self, Procfs};
@@ -101,6 +101,12 @@ impl Driver {
     fn look(&mut self, leader: Pid, number: u32) -> View {
         let epoch = Epoch { number, leader };
         self.envoys.look(Procfs::ours().as_ref(), epoch, self.programs.target.words())
+    }
+
+    /// The base id of an epoch's Envoy, where it can be known.
+    pub(super) fn base_id(&self, number: u32) -> Option<u64> {
+        let (_, leader) = self.supervisor.leaders().find(|(epoch, _)| *epoch == number)?;
+        envoy::base_id(Procfs::ours().as_ref(), Epoch { number, leader })
     }
 
     /// Looks beside a question, so that an epoch that dies before it is found ready has been seen.

@@ -90,7 +90,7 @@ impl Driver {
         response: &Result<Response, http::Failure>,
     ) -> Event {
         let answer = match (peer, response) {
-            (Peer::Admin, Ok(response)) => admin::answer(response, epoch),
+            (Peer::Admin, Ok(response)) => admin::answer(response, epoch, self.base_id(epoch)),
             (Peer::Probe, Ok(response)) if (200..300).contains(&response.status) => {
                 Answer::Ready { workers: None }
             }
@@ -162,7 +162,9 @@ fn refusal(peer: Peer, answer: &Result<Response, http::Failure>) -> String {
         Err(failure) => format!("{who} {failure}"),
         Ok(response) => match admin::server_info(&response.body) {
             Some(info) if peer == Peer::Admin => {
-                format!("{who} epoch {} answered", info.restart_epoch)
+                let base_id = info.base_id.map(|base_id| format!(" of base id {base_id}"));
+                let base_id = base_id.unwrap_or_default();
+                format!("{who} epoch {}{base_id} answered", info.restart_epoch)
             }
             _ => format!("{who} answered with status {}", response.status),
         },

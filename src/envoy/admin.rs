@@ -21,6 +21,8 @@ pub struct ServerInfo {
     pub restart_epoch: u32,
     /// How many worker threads it has, where it says so.
     pub concurrency: Option<u32>,
+    /// Its `--base-id`, unless it has chosen one by itself, which it does not tell.
+    pub base_id: Option<u64>,
 }
 
 /// Envoy's `ServerInfo.State`.
@@ -47,20 +49,31 @@ struct Everything {
 struct CommandLineOptions {
     restart_epoch: u32,
     concurrency: Option<u32>,
+    #[serde(default)]
+    base_id: Option<String>,
+    #[serde(default)]
+    use_dynamic_base_id: bool,
 }
 
 /// Reads the body of `/server_info`; `None` where it is none.
 pub fn server_info(body: &[u8]) -> Option<ServerInfo> {
     let Everything { state, command_line_options } = serde_json::from_slice(body).ok()?;
-    let CommandLineOptions { restart_epoch, concurrency } = command_line_options;
-    Some(ServerInfo { state, restart_epoch, concurrency })
+    let CommandLineOptions { restart_epoch, concurrency, base_id, use_dynamic_base_id } =
+        command_line_options;
+    let base_id = base_id.filter(|_| !use_dynamic_base_id).and_then(|text| text.parse().ok());
+    Some(ServerInfo { state, restart_epoch, concurrency, base_id })
 }
 
-/// What the answer of an admin says of this epoch.
-pub fn answer(response: &Response, epoch: u32) -> Answer {
-    // Only 200 comes with an answer; the admin of another epoch speaks for itself alone.
+/// What the answer of an admin says of this epoch, whose base id is known or not.
+pub fn answer(response: &Response, epoch: u32, base_id: Option<u64>) -> Answer {
+    // Only 200 comes with an answer; the admin of another epoch speaks for itself alone, and so
+    // does that of another Envoy, which may have an epoch of the same number.
     let info = if response.status == 200 { server_info(&response.body) } else { None };
-    match info.filter(|info| info.restart_epoch == epoch) {
+    let is_ours = |info: &ServerInfo| {
+        let another = info.base_id.zip(base_id).is_some_and(|(theirs, ours)| theirs != ours);
+        info.restart_epoch == epoch && !another
+    };
+    match info.filter(is_ours) {
         None => Answer::No,
         Some(ServerInfo { state, concurrency: workers, .. }) => match state {
             State::Live | State::Draining => Answer::Ready { workers },
@@ -97,7 +110,20 @@ mod tests {
     }
 
     fn said(status: u16, body: &str, epoch: u32) -> Answer {
-        answer(&Response { status, body: body.into() }, epoch)
+        answer(&Response { status, body: body.into() }, epoch, None)
+    }
+
+    #[test]
+    fn another_envoy_may_have_the_same_epoch() {
+        let by = |options: &str, base_id| {
+            let options = format!(r#""restart_epoch": 3, {options}"#);
+            let body = body("LIVE", &options).into();
+            answer(&Response { status: 200, body }, 3, base_id) != Answer::No
+        };
+        assert!(by("", Some(71)));
+        assert!(by("", None));
+        assert!(!by("", Some(70)));
+        assert!(by(r#""use_dynamic_base_id": true,"#, Some(70)), "it does not tell");
     }
 
     #[test]

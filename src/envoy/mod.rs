@@ -62,6 +62,20 @@ fn look(procfs: Option<&Procfs>, epoch: Epoch, target: &[OsString]) -> Sight {
     }
 }
 
+/// The base id of an epoch's Envoy, as far as its shared memory tells.
+pub fn base_id(procfs: Option<&Procfs>, epoch: Epoch) -> Option<u64> {
+    let procfs = procfs?;
+    let path = match find(procfs, epoch.leader) {
+        Found::Mapped(_, mapping) => mapping.path,
+        Found::Hidden(hidden) => {
+            let sockets = procfs.unix_sockets().unwrap_or_default();
+            tie(procfs, &hidden, &sockets, epoch.number)?.path
+        }
+        Found::Nothing => return None,
+    };
+    Some(shared_memory::times_ten(path.file_name()?)? / 10)
+}
+
 /// The handlers are looked at before the flag: the flag goes down after they are installed.
 fn sight_by_maps(procfs: &Procfs, pid: Pid, path: &Path) -> Sight {
     let handles = procfs.catches(pid, Signal::USR1).unwrap_or(false);
