@@ -16,6 +16,8 @@ use crate::needs::{Needs, trial};
 
 /// What each Envoy serves in the path of the root.
 const ROOT: &str = "/";
+/// Where the fleet's Envoys have their admin.
+const ADMIN: u16 = 9901;
 /// A file that the sidecar's application has.
 const OF_THE_APPLICATION: &str = "/passwd";
 
@@ -24,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("pods::watched", Needs::Pods, watched),
         trial("pods::distroless", Needs::Pods, distroless),
+        trial("pods::epoch_that_waits", Needs::Pods, epoch_that_waits),
         trial("pods::staged", Needs::Pods, staged),
         trial("pods::sidecar", Needs::Pods, sidecar),
         trial("pods::daemonset", Needs::Pods, daemonset),
@@ -51,6 +54,25 @@ fn distroless() {
     play.end(|play| play.drains(ROOT));
 }
 
+/// A new epoch waits for its control plane without a bound: the admin says that nobody is ready,
+/// and the pod, which serves as ever, is found ready all the same.
+fn epoch_that_waits() {
+    let soon = "--variable=HOT_RESTARTER_DRAIN_TIMEOUT=7";
+    let play = Play::begin(&["watched"], &[soon]);
+    let envoy = &play.envoys[0];
+    let load = play.load(envoy, ROOT);
+    envoy.have_wait();
+    play.await_log(envoy, "started epoch=1");
+    play.await_answer(ADMIN, "/ready", 503);
+    for _ in 0..10 {
+        play.await_ready(envoy);
+    }
+    println!("an epoch that waits: {} requests", load.stop_without_failure());
+    let logs = play.container(envoy).logs();
+    assert!(!logs.contains("ready epoch=1"), "{logs}");
+    assert_eq!(play.container(envoy).stop(), 0, "{}", play.container(envoy).logs());
+}
+
 /// Its configuration never changes; a hot restart is still there for who asks.
 fn staged() {
     let play = Play::begin(&["staged"], &[]);
@@ -60,6 +82,9 @@ fn staged() {
     play.container(envoy).kill("HUP");
     play.await_log(envoy, "ready epoch=1");
     play.await_ready(envoy);
+    // Through a pidfd to each Envoy that has a handler.
+    play.container(envoy).kill("USR1");
+    play.await_log(envoy, "reopened");
     println!("staged: {} requests", load.stop_without_failure());
     play.end(|play| play.drains(ROOT));
 }
@@ -68,7 +93,11 @@ fn sidecar() {
     let play = Play::begin(&["sidecar"], &[]);
     is_confined(&play);
     changes(&play, OF_THE_APPLICATION);
-    play.end(|_| ());
+    // Kubelet's order: a sidecar is told to end when the application has.
+    let application = play.pod.container("app");
+    assert_eq!(application.stop(), 0, "{}", application.logs());
+    play.await_ready(&play.envoys[0]);
+    play.end(|play| play.await_log(&play.envoys[0], "drained"));
 }
 
 /// On the machine's own network, where the manifest's ports may be taken.

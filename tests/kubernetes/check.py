@@ -6,6 +6,7 @@ hot-restarter take what they are given.
 
 import argparse
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from arrangement import MANIFESTS, NAMES, Arrangement, port_number, variables
 
 import kubernetes_validate
+import yaml
 from kubernetes_validate.utils import all_versions, major_minor
 
 # How many of the newest versions of Kubernetes: those that are maintained.
@@ -36,6 +38,7 @@ def main() -> None:
     if (MANIFESTS / "watched/envoy.yaml").read_text() != (MANIFESTS / "staged/envoy.yaml").read_text():
         # Kustomize reads no file of another folder, so it is there twice.
         wrong.append("watched and staged: envoy.yaml differs")
+    wrong += [f"compose.yaml: {fault}" for fault in compose_faults(chosen.binary)]
     print(f"{len(NAMES)} arrangements, against Kubernetes {', '.join(versions())}")
     sys.exit("\n".join(wrong) or None)
 
@@ -234,8 +237,6 @@ def right_faults(one: Arrangement, container: dict) -> Iterator[str]:
 
 def run_faults(one: Arrangement, binary: pathlib.Path, envoy: pathlib.Path) -> Iterator[str]:
     """What Envoy says of its configuration, and hot-restarter of its variables."""
-    # For start_envoy.sh, as in the image.
-    path = f"{MANIFESTS.parent}:/usr/bin:/bin"
     for container in one.envoys:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(one.config_text(container))
@@ -244,11 +245,31 @@ def run_faults(one: Arrangement, binary: pathlib.Path, envoy: pathlib.Path) -> I
             said = subprocess.run(command, capture_output=True, text=True)
         if said.returncode != 0 or "deprecated" in said.stderr:
             yield f"{container['name']}: envoy --mode validate: {said.stdout}{said.stderr}"
-        # It warns of what it does not know, and refuses what cannot work.
-        ours = {name: value for name, value in variables(container).items() if name.startswith("HOT_RESTARTER_")}
-        said = subprocess.run([binary, "true"], env={"PATH": path} | ours, capture_output=True, text=True)
-        if said.returncode != 0 or "HOT_RESTARTER_" in said.stderr:
-            yield f"{container['name']}: hot-restarter: {said.stderr}"
+        yield from (f"{container['name']}: {fault}" for fault in variable_faults(binary, variables(container)))
+
+
+def variable_faults(binary: pathlib.Path, given: dict[str, str]) -> Iterator[str]:
+    """It warns of what it does not know, and refuses what cannot work."""
+    # For start_envoy.sh, as in the image.
+    path = {"PATH": f"{MANIFESTS.parent}:/usr/bin:/bin"}
+    ours = {name: value for name, value in given.items() if name.startswith("HOT_RESTARTER_")}
+    said = subprocess.run([binary, "true"], env=path | ours, capture_output=True, text=True)
+    if said.returncode != 0 or "HOT_RESTARTER_" in said.stderr:
+        yield f"hot-restarter: {said.stderr}"
+
+
+def compose_faults(binary: pathlib.Path) -> Iterator[str]:
+    """The same numbers, beside what the image sets."""
+    image = (MANIFESTS.parent / "Dockerfile.envoy").read_text()
+    (wait,) = re.findall(r"HOT_RESTARTER_TERM_WAIT=(\d+)", image)
+    (service,) = yaml.safe_load((MANIFESTS.parent / "compose.yaml").read_text())["services"].values()
+    given = {name: str(value) for name, value in service["environment"].items()}
+    yield from variable_faults(binary, given | {"HOT_RESTARTER_TERM_WAIT": wait})
+    if float(service["stop_grace_period"].removesuffix("s")) < float(wait) + SLACK:
+        yield "docker kills before we do"
+    admin = yaml.safe_load((MANIFESTS.parent / "envoy.yaml").read_text())
+    if admin_address(admin) != given["HOT_RESTARTER_ENVOY_ADMIN"]:
+        yield "Envoy's admin is elsewhere"
 
 
 def admin_address(config: dict) -> str:

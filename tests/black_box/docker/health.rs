@@ -24,12 +24,14 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// It comes, it stays through a hot restart and through one that is refused, and it goes when
+/// With the drain of the compose file: it comes, it stays through a hot restart and through one that is refused, and it goes when
 /// Envoy is told to send clients away.
 fn health() {
     let container = Run::of(&images().shell)
         .options(&["--network=none", "--health-interval=500ms", "--health-retries=2"])
         .options(&["--env=ENVOY_DRAIN_TIME_S=1", "--env=ENVOY_PARENT_SHUTDOWN_TIME_S=2"])
+        .options(&["--env=HOT_RESTARTER_ENVOY_ADMIN=127.0.0.1:9901"])
+        .options(&["--env=HOT_RESTARTER_DRAIN_TIMEOUT=20", "--env=HOT_RESTARTER_DRAIN_MIN=0"])
         .arguments(&QUIET)
         .start();
     await_health(&container, "healthy");
@@ -49,6 +51,7 @@ fn health() {
     assert!(failed.status.success(), "{failed:?}");
     await_health(&container, "unhealthy");
     assert_eq!(container.stop(), 0);
+    container.await_log("drained");
 }
 
 /// It has nothing that could ask, and so says nothing of its health.

@@ -191,6 +191,34 @@ impl Envoy {
         put_as_config_map(&self.folder, &format!("{}# {round}\n", self.text));
     }
 
+    /// Changes it to one whose clusters come from a server that does not answer, for which Envoy
+    /// waits.
+    pub(super) fn have_wait(&self) {
+        let cluster = "static_resources:
+  clusters:
+  - name: nobody
+    type: STATIC
+    load_assignment:
+      cluster_name: nobody
+      endpoints:
+      - lb_endpoints:
+        - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 1 } } }
+";
+        let source = "node: { id: test, cluster: test }
+dynamic_resources:
+  cds_config:
+    resource_api_version: V3
+    initial_fetch_timeout: 0s
+    api_config_source:
+      api_type: REST
+      transport_api_version: V3
+      cluster_names: [nobody]
+      refresh_delay: 3600s
+";
+        let text = self.text.replace("static_resources:\n", cluster);
+        put_as_config_map(&self.folder, &format!("{text}{source}"));
+    }
+
     /// Changes it to one that Envoy refuses.
     pub(super) fn spoil(&self) {
         put_as_config_map(&self.folder, &format!("{}no_field_of_envoy: 1\n", self.text));
