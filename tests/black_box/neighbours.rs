@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// How many numbers the namespace has; the kernel allows no fewer than 301.
-const NUMBERS: u32 = 600;
+const NUMBERS: u32 = 450;
 /// The first kernel in which that limit is a namespace's own.
 const LIMIT_OF_ITS_OWN: (u32, u32) = (6, 14);
 
@@ -47,9 +47,9 @@ const STAYING: &str = "catch=all default=CHLD fork [ fork [ wait ] ] \
 const STAY: usize = 4;
 /// Those that come and go: a child, a leader of a session and a group, and orphans of either kind.
 /// Whoever forks them tells of an end by a signal.
-const CROWD: &str = "catch=all default=CHLD say=crowd repeat=100000000 [ \
-                     fork [ sleep=1 ] fork [ setsid sleep=1 ] \
-                     fork [ fork [ sleep=2 ] fork [ setsid sleep=2 ] ] reap ]";
+const CROWD: &str = "catch=all default=CHLD say=crowd repeat=100000000 [ repeat=20 [ \
+                     fork [ sleep=30 ] fork [ setsid sleep=30 ] \
+                     fork [ fork [ sleep=30 ] fork [ setsid sleep=30 ] ] ] reap ]";
 
 /// What every epoch has beside its leader: a helper and a daemon, and processes that come and go,
 /// as children and as orphans.

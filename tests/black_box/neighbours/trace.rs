@@ -12,7 +12,9 @@ use std::fs;
 /// Is told where to write, a file for each process, and what to run. Whatever sends a signal is
 /// slow, so that numbers which are not held have long been given to somebody else.
 pub(super) const COMMAND: &str = "strace -ff --seccomp-bpf -y -s 65536 -e signal=none \
-    -e inject=pidfd_open,pidfd_send_signal:delay_enter=20000 -e inject=kill:delay_enter=1000 -e trace=kill,tkill,tgkill,pidfd_open,pidfd_send_signal,clone,?fork,?vfork,clone3,wait4,waitid,read -o";
+    -e inject=pidfd_open:delay_enter=80000 -e inject=kill,pidfd_send_signal:delay_enter=1000 \
+    -e trace=kill,tkill,tgkill,pidfd_open,pidfd_send_signal,clone,clone3,?fork,?vfork,\
+    wait4,waitid,read -o";
 
 /// How many signals were sent, and all to processes of ours.
 #[derive(Debug, Default)]
@@ -69,15 +71,8 @@ impl Witness {
                 self.children.extend(child);
             }
             "read" => {
-                let Some(parent) = parent_of_list(arguments) else { return Ok(()) };
-                let text = self.lists.entry(parent).or_default();
-                *text += arguments.split('"').nth(1).ok_or("no list")?;
-                // It is read in pieces, and one of them may end within a number.
-                if result == Some(0) {
-                    let list = std::mem::take(text);
-                    let numbers = list.split_ascii_whitespace().map(str::parse::<i32>);
-                    let numbers = numbers.collect::<Result<Vec<_>, _>>();
-                    self.sees_list(parent, &numbers.map_err(|error| error.to_string())?);
+                if let Some(parent) = parent_of_list(arguments) {
+                    self.sees_piece(parent, arguments, result)?;
                 }
             }
             // A look without WNOWAIT has reaped whom it found.
@@ -97,6 +92,30 @@ impl Witness {
             }
             "pidfd_send_signal" if result == Some(0) => self.sees_held(arguments)?,
             "tkill" | "tgkill" | "wait4" => return Err("a call that is not ours".to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A list is read in pieces, and one of them may end within a number.
+    fn sees_piece(
+        &mut self,
+        parent: i32,
+        arguments: &str,
+        result: Option<i32>,
+    ) -> Result<(), String> {
+        let before = self.lists.remove(&parent).unwrap_or_default();
+        match result {
+            Some(0) => {
+                let numbers = before.split_ascii_whitespace().map(str::parse::<i32>);
+                let numbers = numbers.collect::<Result<Vec<_>, _>>();
+                self.sees_list(parent, &numbers.map_err(|error| error.to_string())?);
+            }
+            Some(1..) => {
+                let piece = arguments.split('"').nth(1).ok_or("no list")?;
+                self.lists.insert(parent, before + piece);
+            }
+            // The parent has ended while it was read.
             _ => {}
         }
         Ok(())

@@ -53,13 +53,14 @@ const KINDS: &str = "fork [ MANNERS fork [ setsid MANNERS say=late wait ] ENDS s
                      fork [ fork [ MANNERS say=orphan-in-the-group wait ] ] \
                      MANNERS say=leader wait";
 
-/// Waits until it has looked for orphans a few more times.
+/// Waits until it has looked for orphans again: it wakes for that, and a few times at most for
+/// what came before.
 fn await_looks(restarter: &Restarter) {
     let pid = restarter.pid();
     let before = processes::switches(pid);
     eventually("it looks for orphans again", || {
         let now = processes::switches(pid);
-        if now >= before + 4 { Ok(()) } else { Err((now, restarter.log())) }
+        if now >= before + 10 { Ok(()) } else { Err((now, restarter.log())) }
     });
 }
 

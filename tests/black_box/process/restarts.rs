@@ -291,6 +291,7 @@ fn ready_by_the_clock() {
     let (restarter, _) = serving(&scene, &[], SERVER);
     restarted(&scene, &restarter);
     restarter.says(" ready epoch=0 …by the clock");
+    restarter.says(" started epoch=1 ");
     let log = restarter.log();
     let place = |what| log.find(what).unwrap_or_else(|| panic!("no {what} in {log}"));
     assert!(place(" ready epoch=0 ") < place(" started epoch=1 "), "{log}");

@@ -155,10 +155,12 @@ fn locked() -> File {
     file
 }
 
-/// A name that nothing else of this machine has.
+/// A name that nothing else of this machine has, and that is no other's beginning, since podman
+/// finds names by a part of them.
 fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("hot-restarter-test-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("hot-restarter-test-{:010}-{count:04}", process::id())
 }
 
 /// A pod by `podman kube play`. It is removed when it is dropped; the logs of its containers are
