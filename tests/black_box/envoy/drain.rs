@@ -25,7 +25,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// The end of a drain at the latest, in seconds: as long as `--term-wait` allows.
 const TIMEOUT: u64 = 25;
 /// What a stop takes beside its drain at most, on a machine that is busy with other things.
-const ENDING: Duration = Duration::from_secs(4);
+const ENDING: Duration = Duration::from_secs(15);
 /// How many stops take place beside each other.
 const AT_ONCE: usize = 5;
 /// Long requests that are in flight.
