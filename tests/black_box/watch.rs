@@ -384,7 +384,7 @@ fn change_during_a_stop() {
 
 /// Who watches sleeps, also after a change, a check and a restart.
 fn idle() {
-    let scene = Scene::new();
+    let scene = Scene::secluded();
     let file = scene.path("file");
     fs::write(&file, "content 0").expect("a file in our folder");
     let missing = scene.place("missing");

@@ -184,7 +184,7 @@ fn another() {
     restarter.signal(libc::SIGTERM);
     assert_eq!(restarter.code(), 0, "{}", restarter.log());
     restarter.says("warn…drain-unheard: ");
-    restarter.says("warn…probed: last, --envoy-admin epoch 7 answered");
+    restarter.says("warn…probed: last, --envoy-admin epoch 7 of base id 0 answered");
     restarter.says(
         "warn…drained: --drain-min is over; since no admin has answered for the newest epoch",
     );

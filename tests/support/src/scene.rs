@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::journal::Journal;
 use crate::processes;
-use crate::{eventually, probe, restarter};
+use crate::{eventually, probe, project, restarter};
 
 /// The variable that marks every process of a scene, however far it strays.
 const MARK: &str = "SCENE";
@@ -36,9 +36,19 @@ impl Default for Scene {
 impl Scene {
     /// An empty one.
     pub fn new() -> Self {
+        Self::below(&env::temp_dir())
+    }
+
+    /// One in whose neighbourhood nothing happens. Others come and go beside the usual ones all the
+    /// time, and whoever watches a file is woken by that.
+    pub fn secluded() -> Self {
+        Self::below(&project().join("target/secluded"))
+    }
+
+    fn below(place: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = env::temp_dir().join(format!("scene-{}-{number}", std::process::id()));
+        let folder = place.join(format!("scene-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the scene");
         // Targets that change their user have business in it as well.
         let for_all = fs::Permissions::from_mode(0o777);
