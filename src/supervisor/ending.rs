@@ -1,6 +1,7 @@
 //! The way out: from the first word of a stop to the exit code.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub(super) struct Ending {
     /// The orphans that have had this phase's signal. They are our children and leave this set
     /// when they are reaped, so none of these numbers can be a stranger's.
     told: BTreeSet<Pid>,
+    /// That there are any has been said.
+    orphans_said: bool,
     /// The groups that have had it, or will. A group's number is not given away while it has a member,
     /// and an orphan that shows it is one.
     groups: BTreeSet<Pid>,
@@ -81,6 +84,7 @@ impl Ending {
             next_look: now + ORPHAN_LOOK,
             last_look: now,
             told: BTreeSet::new(),
+            orphans_said: false,
             groups: BTreeSet::new(),
         }
     }
@@ -217,13 +221,14 @@ impl Supervisor {
     }
 
     /// Sends the phase's signal to those orphans that have not had it.
-    pub(super) fn orphans(&mut self, orphans: &[Orphan]) {
+    pub(super) fn orphans(&mut self, now: Moment, orphans: &[Orphan]) {
         let stop_signal = self.policy.stop_signal;
         let (ending, signal) = match &mut self.phase {
             Phase::Stopping(ending) => (ending, stop_signal),
             Phase::Killing(ending) => (ending, Signal::KILL),
             Phase::Serving | Phase::Draining(_) | Phase::Ended => return,
         };
+        let told_before = ending.told.len();
         for &Orphan { pid, group } in orphans {
             if pid == group {
                 // It leads its group, so the epoch of that number has been reaped, and this is
@@ -237,6 +242,13 @@ impl Supervisor {
             if signal != Signal::KILL && signal != Signal::CONT {
                 self.actions.push_back(Action::SignalChild { pid, signal: Signal::CONT });
             }
+        }
+        let processes = ending.told.len() - told_before;
+        // Who wonders what a stop still waits for need be told once; there may be thousands.
+        if processes > 0 && signal != Signal::KILL && !mem::replace(&mut ending.orphans_said, true)
+        {
+            let left = ending.deadline - now;
+            self.say(What::OrphansAsked { processes, left });
         }
     }
 

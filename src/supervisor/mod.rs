@@ -238,7 +238,7 @@ impl Supervisor {
             Event::Changed { path } => self.changed(now, path),
             Event::Replied { request, reply } => self.replied(now, request, reply),
             Event::Reached { epoch, signal, reach } => self.reached(epoch, signal, reach),
-            Event::Orphans(orphans) => self.orphans(&orphans),
+            Event::Orphans(orphans) => self.orphans(now, &orphans),
         }
         // Whatever has happened may be what a drain waited for.
         self.drain(now);

@@ -161,6 +161,7 @@ pub enum What {
     DrainsOn { hands_over: bool, pending: Option<Pending>, after: Duration, timeout: Duration },
     Drained { drained: Drained },
     AlreadyStopping { signal: Signal, left: Duration },
+    OrphansAsked { processes: usize, left: Duration },
     TermWaitOver { epochs: usize, term_wait: Duration },
     Exiting { exit: Exit, survivors: bool },
 }
@@ -211,7 +212,9 @@ impl What {
             Self::Suspended => (Level::Warn, "suspended"),
             // What brought us here has been said; this is about what may have been left behind.
             Self::Stopping { epochs: 0, .. } => (Level::Debug, "stopping"),
-            Self::Stopping { .. } | Self::AlreadyStopping { .. } => (Level::Info, "stopping"),
+            Self::Stopping { .. } | Self::AlreadyStopping { .. } | Self::OrphansAsked { .. } => {
+                (Level::Info, "stopping")
+            }
             Self::Draining { .. } | Self::DrainsOn { .. } => (Level::Info, "draining"),
             Self::DrainUnheard => (Level::Warn, "drain-unheard"),
             Self::Drained {

@@ -203,6 +203,12 @@ impl fmt::Display for What {
             Self::AlreadyStopping { signal, left } => {
                 write!(f, "{signal} received, stopping already; {} s are left", Seconds(*left))
             }
+            Self::OrphansAsked { processes, left } => write!(
+                f,
+                "{processes} process{} that epochs left behind asked to end; {} s are left",
+                if *processes == 1 { "" } else { "es" },
+                Seconds(*left)
+            ),
             Self::TermWaitOver { epochs, term_wait } => write!(
                 f,
                 "{} s (--term-wait) are over with {} left; killing what is left",
