@@ -144,7 +144,8 @@ pub fn pending(data: &[u8]) {
 
 /// The body of `/server_info`: it speaks for one epoch at most, and only with status 200.
 pub fn server_info(data: &[u8]) {
-    let said = |status, epoch| admin::answer(&Response { status, body: data.to_vec() }, epoch, None);
+    let said =
+        |status, epoch| admin::answer(&Response { status, body: data.to_vec() }, epoch, None);
     match admin::server_info(data) {
         None => assert_eq!(said(200, 0), Answer::No),
         Some(info) => {
