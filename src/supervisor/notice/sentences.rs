@@ -89,11 +89,11 @@ impl fmt::Display for Drained {
 /// "2 requests", "1 request and 3 other connections".
 impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |number: u64| if number == 1 { "" } else { "s" };
         let Self { requests, connections } = *self;
-        write!(f, "{requests} request{}", plural(requests))?;
+        Several(requests, "request", "requests").fmt(f)?;
         if connections > 0 {
-            write!(f, " and {connections} other connection{}", plural(connections))?;
+            let connections = Several(connections, "other connection", "other connections");
+            write!(f, " and {connections}")?;
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl fmt::Display for What {
                 write!(f, "{end}; killing everything else")
             }
             Self::Reopened { processes } => {
-                write!(f, "SIGUSR1 sent to {}", Processes(*processes))
+                write!(f, "SIGUSR1 sent to {}", catchers(*processes))
             }
             Self::ReopenPostponed => {
                 f.write_str("SIGUSR1 waits until it is ready, since it could be killed by it")
@@ -160,7 +160,7 @@ impl fmt::Display for What {
                 "SIGUSR1 sent to the leader alone: without /proc nobody can tell who catches it",
             ),
             Self::Forwarded { signal, processes } => {
-                write!(f, "{signal} sent to {}", Processes(*processes))
+                write!(f, "{signal} sent to {}", catchers(*processes))
             }
             Self::ForwardedToGroup { signal } => {
                 write!(f, "{signal} sent to its process group")
@@ -178,7 +178,7 @@ impl fmt::Display for What {
             Self::Stopping { reason, epochs, term_wait } => write!(
                 f,
                 "{reason}; {} and what they left have {} s (--term-wait)",
-                Epochs(*epochs),
+                several_epochs(*epochs),
                 Seconds(*term_wait)
             ),
             Self::Draining { timeout, min } => write!(
@@ -203,17 +203,16 @@ impl fmt::Display for What {
             Self::AlreadyStopping { signal, left } => {
                 write!(f, "{signal} received, stopping already; {} s are left", Seconds(*left))
             }
-            Self::OrphansAsked { processes, left } => write!(
-                f,
-                "{processes} process{} that epochs left behind asked to end; {} s are left",
-                if *processes == 1 { "" } else { "es" },
-                Seconds(*left)
-            ),
+            Self::OrphansAsked { processes, left } => {
+                let processes = Several(*processes as u64, "process", "processes");
+                let left = Seconds(*left);
+                write!(f, "{processes} that epochs left behind asked to end; {left} s are left")
+            }
             Self::TermWaitOver { epochs, term_wait } => write!(
                 f,
                 "{} s (--term-wait) are over with {} left; killing what is left",
                 Seconds(*term_wait),
-                Epochs(*epochs)
+                several_epochs(*epochs)
             ),
             Self::Exiting { exit, survivors } => {
                 write!(f, "exit code {}: {exit}", exit.code())?;
@@ -262,26 +261,20 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// "1 process", "2 processes".
-struct Processes(u32);
+/// "1 epoch", "2 epochs": a number, what it is one of, and what more are.
+struct Several(u64, &'static str, &'static str);
 
-impl fmt::Display for Processes {
+impl fmt::Display for Several {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("1 process that catches it"),
-            more => write!(f, "{more} processes that catch it"),
-        }
+        let Self(number, one, more) = *self;
+        write!(f, "{number} {}", if number == 1 { one } else { more })
     }
 }
 
-/// "1 epoch", "2 epochs".
-struct Epochs(usize);
+fn several_epochs(number: usize) -> Several {
+    Several(number as u64, "epoch", "epochs")
+}
 
-impl fmt::Display for Epochs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("1 epoch"),
-            more => write!(f, "{more} epochs"),
-        }
-    }
+fn catchers(number: u32) -> Several {
+    Several(number.into(), "process that catches it", "processes that catch it")
 }
