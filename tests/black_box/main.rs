@@ -24,6 +24,7 @@ mod watch;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
+    support::inherit::ignore_nothing();
     let arguments = Arguments::from_args();
     let trials: Vec<Trial> = [
         process::trials(),

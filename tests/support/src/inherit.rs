@@ -17,6 +17,25 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Ends the ignoring of signals that this process was started with, by `nohup` or as a shell's `&`,
+/// so that what it starts ignores none. Rust's runtime sees to SIGPIPE.
+pub fn ignore_nothing() {
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGPIPE) {
+        // The kernel's `struct sigaction`: handler, flags, restorer, mask.
+        let mut action = [0_usize; 4];
+        let (size, none) = (size_of::<SignalSet>(), std::ptr::null_mut::<usize>());
+        // SAFETY: the calls read and write an action of our own, and SIG_DFL runs no code of ours.
+        // They fail for SIGKILL and SIGSTOP, which nobody can ignore.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, none, action.as_mut_ptr(), size);
+            if action[0] == libc::SIG_IGN {
+                action[0] = libc::SIG_DFL;
+                libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), none, size);
+            }
+        }
+    }
+}
+
 /// More of what a command starts with. Each change is made in the child, in the order of the
 /// calls, after what `std` sets itself.
 pub trait Inherit {
