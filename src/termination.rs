@@ -40,6 +40,11 @@ impl Termination {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(DEFAULT))
+    }
+
     /// Writes the reason, which is `otherwise` where no notice has told one.
     pub fn write(&self, otherwise: &str) -> io::Result<()> {
         write(self.path.as_deref(), self.reason.as_deref().unwrap_or(otherwise))

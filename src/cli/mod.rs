@@ -161,17 +161,20 @@ pub fn parse(
     };
     ensure!(
         !policy.rollback || policy.readiness != Readiness::None,
-        "--rollback has to know when an epoch is ready, and with --ready none each is at once"
+        "--rollback has to know when an epoch is ready, and with {} each is at once",
+        settings.given(&READY)
     );
     let least = if policy.readiness == Readiness::Auto { SETTLING } else { Duration::ZERO };
     ensure!(
         !policy.rollback || policy.ready_timeout > least,
-        "--rollback leaves a new epoch no time: it needs a --ready-timeout of more than {} s",
+        "--rollback leaves a new epoch no time: {} must be more than {} s",
+        settings.given(&READY_TIMEOUT),
         least.as_secs()
     );
     ensure!(
         policy.check_timeout.is_none_or(|timeout| !timeout.is_zero()),
-        "--check leaves no time for the check: it needs a --check-timeout of more than 0 s"
+        "{} leaves the check no time",
+        settings.given(&CHECK_TIMEOUT)
     );
     let watch = settings.list(&WATCH)?;
     let watch_jitter = settings.read(&WATCH_JITTER, values::seconds)?.unwrap_or_default();
@@ -277,26 +280,41 @@ impl Settings<'_> {
         parse(text).with_context(bad).map(Some)
     }
 
+    /// An option as it was given, for an error that is about its value.
+    fn given(&self, flag: &Flag) -> String {
+        if let Some(value) = self.matches.get_one::<OsString>(flag.name) {
+            format!("--{} {}", flag.name, value.display())
+        } else if let Some(value) = self.variables.get(flag.name) {
+            format!("{PREFIX}{}={}", variable_name(flag), value.display())
+        } else {
+            format!("the default of --{}", flag.name)
+        }
+    }
+
     /// How long a stop drains, if it does.
     fn drain(&self, term_wait: Duration, admin: bool) -> Result<Option<DrainTime>> {
         let timeout = self.read(&DRAIN_TIMEOUT, values::seconds)?;
         let min = self.read(&DRAIN_MIN, values::seconds)?;
         let Some(timeout) = timeout else {
-            ensure!(min.is_none(), "--drain-min without a drain: it needs a --drain-timeout");
+            ensure!(
+                min.is_none(),
+                "{} is of no use without a --drain-timeout",
+                self.given(&DRAIN_MIN)
+            );
             return Ok(None);
         };
         if timeout.is_zero() {
             return Ok(None);
         }
-        ensure!(admin, "--drain-timeout needs an --envoy-admin that can be told to drain");
+        let [drains, waits] = [&DRAIN_TIMEOUT, &TERM_WAIT].map(|flag| self.given(flag));
+        ensure!(admin, "{drains} needs an --envoy-admin, which is told to drain");
         ensure!(
             timeout + AFTER_DRAIN <= term_wait,
-            "--drain-timeout counts towards --term-wait, and leaves Envoy no time to end: it may \
-             be --term-wait less {} s at most",
+            "{drains} counts towards {waits}, which must be {} s more at least for Envoy to end",
             AFTER_DRAIN.as_secs()
         );
         let least = min.unwrap_or(DRAIN_LEAST.min(timeout));
-        ensure!(least <= timeout, "--drain-min is more than --drain-timeout");
+        ensure!(least <= timeout, "{} is more than {drains}", self.given(&DRAIN_MIN));
         Ok(Some(DrainTime { timeout, min: least }))
     }
 

@@ -183,12 +183,18 @@ fn refusals_name_what_is_at_fault() {
         (vec!["--envoy-admin", "9901", "x"], "--envoy-admin: neither HOST:PORT"),
         (vec!["--check", "a 'b", "x"], "--check: missing closing quote"),
         (vec!["--check", "''", "x"], "--check: no program in it"),
-        (vec!["--check", "a", "--check-timeout", "0.0", "x"], "a --check-timeout of more"),
+        (
+            vec!["--check", "a", "--check-timeout", "0.0", "x"],
+            "--check-timeout 0.0 leaves the check no time",
+        ),
         (vec!["--rollback=maybe", "x"], "--rollback: none of 1, true, 0"),
-        (vec!["--rollback", "--ready-timeout", "1.0", "x"], "a --ready-timeout of more"),
+        (
+            vec!["--rollback", "--ready-timeout", "1.0", "x"],
+            "--ready-timeout 1.0 must be more than 1 s",
+        ),
         (
             vec!["--rollback", "--ready", "exec:a", "--ready-timeout", "0", "x"],
-            "a --ready-timeout of more than 0 s",
+            "--ready-timeout 0 must be more than 0 s",
         ),
         (vec!["--rollback", "--ready", "none", "x"], "with --ready none each is at once"),
         (vec!["--watch", "", "x"], "an empty path for --watch"),
@@ -201,6 +207,9 @@ fn refusals_name_what_is_at_fault() {
         assert!(refusal.contains(expected), "{arguments:?}: {refusal}");
         assert_eq!(refusal.lines().count(), 1, "{refusal}");
     }
+    let drain = ["--envoy-admin", "unix:/a", "--drain-timeout", "25", "x"];
+    let variable = refusal(&drain, &[("HOT_RESTARTER_TERM_WAIT", "25")]);
+    assert!(variable.contains("towards HOT_RESTARTER_TERM_WAIT=25, which"), "{variable}");
     let variable = refusal(&["x"], &[("HOT_RESTARTER_MAX_EPOCHS", "1")]);
     assert!(variable.contains("\"1\" for HOT_RESTARTER_MAX_EPOCHS"), "{variable}");
 }

@@ -240,7 +240,8 @@ impl Driver {
             && let Err(error) = self.termination.write(&exit.to_string())
         {
             // Before the last line, which tells the exit code.
-            let message = format_args!("the reason cannot be written there: {error}");
+            let path = self.termination.path().display();
+            let message = format_args!("the reason cannot be written to {path}: {error}");
             self.log.say(Level::Warn, "termination-log", &message);
         }
         self.log.notice(notice);

@@ -99,7 +99,7 @@ impl Driver {
         match answer {
             Answer::Ready { .. } => {}
             Answer::Starting { .. } => self.refused(epoch, "its admin says that it starts"),
-            Answer::No => self.refused(epoch, &refusal(peer, response)),
+            Answer::No => self.refused(epoch, &self.refusal(peer, response)),
         }
         Event::Answered { epoch, peer, answer }
     }
@@ -117,7 +117,7 @@ impl Driver {
         {
             let (_, path, _) = drain::question(request);
             let path = path.split('?').next().unwrap_or(path);
-            self.refused(epoch, &format!("{}, to {path}", refusal(Peer::Admin, response)));
+            self.refused(epoch, &format!("{}, to {path}", self.refusal(Peer::Admin, response)));
         }
         Event::Replied { request, reply }
     }
@@ -150,23 +150,24 @@ impl Driver {
             self.log.write(&Record { level, event, epoch: notice.epoch, pid, message });
         }
     }
-}
 
-/// Why an answer does not say that an epoch is ready: one clause for the log.
-fn refusal(peer: Peer, answer: &Result<Response, http::Failure>) -> String {
-    let who = match peer {
-        Peer::Probe => "--ready http:",
-        Peer::Admin => "--envoy-admin",
-    };
-    match answer {
-        Err(failure) => format!("{who} {failure}"),
-        Ok(response) => match admin::server_info(&response.body) {
-            Some(info) if peer == Peer::Admin => {
-                let base_id = info.base_id.map(|base_id| format!(" of base id {base_id}"));
-                let base_id = base_id.unwrap_or_default();
-                format!("{who} epoch {}{base_id} answered", info.restart_epoch)
-            }
-            _ => format!("{who} answered with status {}", response.status),
-        },
+    /// Why an answer does not say that an epoch is ready: one clause for the log.
+    fn refusal(&self, peer: Peer, answer: &Result<Response, http::Failure>) -> String {
+        let asked = match peer {
+            Peer::Probe => self.url.as_ref().map(|url| format!("--ready {url}")),
+            Peer::Admin => self.admin.as_ref().map(|address| format!("--envoy-admin {address}")),
+        };
+        let asked = asked.unwrap_or_default();
+        match answer {
+            Err(failure) => format!("{asked}: {failure}"),
+            Ok(response) => match admin::server_info(&response.body) {
+                Some(info) if peer == Peer::Admin => {
+                    let base_id = info.base_id.map(|base_id| format!(" of base id {base_id}"));
+                    let base_id = base_id.unwrap_or_default();
+                    format!("{asked}: epoch {}{base_id} answered", info.restart_epoch)
+                }
+                _ => format!("{asked}: answered with status {}", response.status),
+            },
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::notice::Drained;
 use super::{
     Action, Answer, Count, Moment, Outcome, Peer, Pending, Phase, Reply, Request, State, Status,
-    Supervisor, What,
+    Supervisor, WaitsFor, What,
 };
 
 /// The pause between an answer of the admin and the next question.
@@ -86,6 +86,16 @@ impl Draining {
         self.next_ask = if now < self.serve_until { pause.min(self.serve_until) } else { pause };
     }
 
+    fn waits_for(&self, now: Moment, alone: bool) -> WaitsFor {
+        match (self.step, self.pending) {
+            (Step::Handover, _) => WaitsFor::Handover,
+            (_, None) => WaitsFor::Admin,
+            (_, Some(pending)) if !pending.is_nothing() => WaitsFor::Pending(pending),
+            (_, Some(_)) if now < self.serve_until || alone => WaitsFor::Time,
+            (_, Some(_)) => WaitsFor::OlderEpoch,
+        }
+    }
+
     /// When there is something to ask or to say, or it is over.
     pub(super) fn due(&self) -> Moment {
         let over = self.since + self.time.timeout;
@@ -139,7 +149,7 @@ impl Supervisor {
     /// Whether the time of a drain is over. That is looked at before anything else that time may
     /// have brought: nothing delays a stop beyond `--drain-timeout`.
     pub(super) fn tick_drain(&mut self, now: Moment) -> bool {
-        let hands_over = self.hands_over();
+        let (hands_over, alone) = (self.hands_over(), self.standing() == 1);
         let Phase::Draining(draining) = &mut self.phase else {
             return false;
         };
@@ -152,7 +162,8 @@ impl Supervisor {
         }
         if draining.next_word <= now {
             draining.next_word = now + WORD_PAUSE;
-            self.say(What::DrainsOn { hands_over, pending, after, timeout });
+            let waits_for = draining.waits_for(now, alone);
+            self.say(What::DrainsOn { waits_for, after, timeout });
         }
         false
     }

@@ -38,7 +38,7 @@ pub use batch::Batch;
 pub use drain::DrainTime;
 use drain::Draining;
 use ending::{Ending, Outcome};
-pub use notice::{Drained, End, Failure, Level, Notice, ReadyBy, StopReason, What};
+pub use notice::{Drained, End, Failure, Level, Notice, ReadyBy, StopReason, WaitsFor, What};
 pub use readiness::SETTLING;
 use readiness::Starting;
 pub use restart::Obstacle;

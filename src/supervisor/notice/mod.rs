@@ -88,6 +88,21 @@ pub enum StopReason {
     CannotStart,
 }
 
+/// What a drain waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitsFor {
+    /// The newest epoch is to take over.
+    Handover,
+    /// Nobody has told what is pending.
+    Admin,
+    /// This was pending at the last count.
+    Pending(Pending),
+    /// Nothing was, and `--drain-min` is not over.
+    Time,
+    /// Nothing was, and what an older epoch serves is not known so exactly yet.
+    OlderEpoch,
+}
+
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Drained {
@@ -158,7 +173,7 @@ pub enum What {
     Stopping { reason: StopReason, epochs: usize, term_wait: Duration },
     Draining { timeout: Duration, min: Duration },
     DrainUnheard,
-    DrainsOn { hands_over: bool, pending: Option<Pending>, after: Duration, timeout: Duration },
+    DrainsOn { waits_for: WaitsFor, after: Duration, timeout: Duration },
     Drained { drained: Drained },
     AlreadyStopping { signal: Signal, left: Duration },
     OrphansAsked { processes: usize, left: Duration },

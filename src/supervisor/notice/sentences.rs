@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::super::{Pending, Status};
-use super::{Drained, End, Failure, ReadyBy, StopReason, What};
+use super::{Drained, End, Failure, ReadyBy, StopReason, WaitsFor, What};
 use crate::signal::Signal;
 
 /// The second half of a sentence.
@@ -65,7 +65,7 @@ impl fmt::Display for Drained {
         match self {
             Self::Empty { after } => write!(f, "nothing is pending after {} s", Seconds(*after)),
             Self::Over { pending: Some(pending) } => {
-                write!(f, "{pending} are cut off, since --drain-timeout is over")
+                write!(f, "--drain-timeout is over, which cuts off {pending}")
             }
             Self::Over { pending: None } => f.write_str(
                 "--drain-timeout is over, and the admin does not tell what is cut off by that",
@@ -81,6 +81,20 @@ impl fmt::Display for Drained {
             Self::NotServing => f.write_str("there is nothing to drain before Envoy serves"),
             Self::NobodyServes => {
                 f.write_str("the newest epoch has ended, so nobody serves any more")
+            }
+        }
+    }
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handover => f.write_str("the newest epoch has not taken over"),
+            Self::Admin => f.write_str("what is pending is not known"),
+            Self::Pending(pending) => pending.fmt(f),
+            Self::Time => f.write_str("nothing pending, --drain-min is not over"),
+            Self::OlderEpoch => {
+                f.write_str("nothing pending, waiting for newer figures of the older epoch")
             }
         }
     }
@@ -191,13 +205,8 @@ impl fmt::Display for What {
             Self::DrainUnheard => f.write_str(
                 "--envoy-admin does not do what a drain needs; it is asked again each half second",
             ),
-            Self::DrainsOn { hands_over, pending, after, timeout } => {
-                match pending {
-                    _ if *hands_over => f.write_str("the newest epoch has not taken over")?,
-                    Some(pending) => write!(f, "{pending}")?,
-                    None => f.write_str("what is pending is not known")?,
-                }
-                write!(f, ", {} s of {} s", after.as_secs(), Seconds(*timeout))
+            Self::DrainsOn { waits_for, after, timeout } => {
+                write!(f, "{waits_for}, {} s of {} s", after.as_secs(), Seconds(*timeout))
             }
             Self::Drained { drained } => write!(f, "{drained}"),
             Self::AlreadyStopping { signal, left } => {

@@ -256,7 +256,7 @@ fn endless() {
     let figures = population.finish(Duration::ZERO);
     println!("sessions that do not end: {lasted:?}\n{figures}");
     assert!(lasted >= TIMEOUT && lasted < TIMEOUT + ENDING, "{lasted:?}: {}", bare.output());
-    await_said(&bare, "connections are cut off, since --drain-timeout is over");
+    await_said(&bare, "--drain-timeout is over, which cuts off ");
 }
 
 /// What all of this is for.

@@ -143,7 +143,7 @@ fn has_an_end() {
     assert_eq!(restarter.code(), 0, "{}", restarter.log());
     assert!(has_term(&scene, probe));
     restarter.says(
-        "warn…drained: 12 requests and 1 other connection are cut off, since --drain-timeout is over",
+        "warn…drained: --drain-timeout is over, which cuts off 12 requests and 1 other connection",
     );
 }
 
