@@ -5,7 +5,7 @@
 
 set -u
 
-: "${ENVOY_HEALTH_PORT:=10000}"
+: "${ENVOY_HEALTH_PORT:=10000}"  # The port of a listener that answers /healthz.
 
 # How long it may take is the HEALTHCHECK's --timeout.
 if command -v wget >/dev/null; then

@@ -84,7 +84,7 @@ def build_images(binary: pathlib.Path) -> list[str]:
         (ENVOY_DISTROLESS, BASE_DISTROLESS, "Dockerfile.distroless"),
     ]:
         example = Context()
-        for file in ("start_envoy.sh", "healthcheck.sh", "envoy.yaml"):
+        for file in ("start_envoy.sh", "healthcheck.sh", "drain.sh", "envoy.yaml"):
             example.add_file(file, DOCKER / file)
         # The images it stands on are inputs like any file.
         example.depends_on(image_id(RESTARTER), image_id(base))

@@ -5,6 +5,7 @@
 mod confined;
 mod failures;
 mod health;
+mod hook;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(loaded().into_iter().map(under_load));
     trials.extend(failures::trials());
     trials.extend(health::trials());
+    trials.extend(hook::trials());
     trials.extend(confined::trials());
     trials
 }

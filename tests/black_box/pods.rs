@@ -2,6 +2,7 @@
 //! own probe, are hot restarted by a change of their `ConfigMap`, refuse a bad one, and end within
 //! their grace. tests/kubernetes/pod.py says what podman needs in other words.
 
+mod clients;
 mod play;
 
 use std::fs;
@@ -16,10 +17,14 @@ use crate::needs::{Needs, trial};
 
 /// What each Envoy serves in the path of the root.
 const ROOT: &str = "/";
+/// The path that Envoy answers by itself.
+const HEALTH: &str = "/healthz";
 /// Where the fleet's Envoys have their admin.
 const ADMIN: u16 = 9901;
-/// A file that the sidecar's application has.
-const OF_THE_APPLICATION: &str = "/passwd";
+/// What the sidecar's application serves, by which its own probe finds it ready.
+const OF_THE_APPLICATION: &str = "/ready";
+/// Fewer than the application's server lets wait to be accepted.
+const KEPT: usize = 6;
 
 /// The trials of this module.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -29,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("pods::epoch_that_waits", Needs::Pods, epoch_that_waits),
         trial("pods::staged", Needs::Pods, staged),
         trial("pods::sidecar", Needs::Pods, sidecar),
+        trial("pods::sidecar_without_its_hook", Needs::Pods, sidecar_without_its_hook),
         trial("pods::daemonset", Needs::Pods, daemonset),
         trial("pods::shared_pid", Needs::Pods, shared_pid),
         trial("pods::two_envoys", Needs::Pods, two_envoys),
@@ -89,15 +95,37 @@ fn staged() {
     play.end(|play| play.drains(ROOT));
 }
 
+/// At its end the clients of kept connections have gone before the application has.
 fn sidecar() {
     let play = Play::begin(&["sidecar"], &[]);
+    let envoy = &play.envoys[0];
     is_confined(&play);
     changes(&play, OF_THE_APPLICATION);
-    // Kubelet's order: a sidecar is told to end when the application has.
-    let application = play.pod.container("app");
-    assert_eq!(application.stop(), 0, "{}", application.logs());
-    play.await_ready(&play.envoys[0]);
+    play.await_answer(envoy.probe, OF_THE_APPLICATION, 200);
+
+    let kept = play.keep(envoy, OF_THE_APPLICATION, KEPT);
+    play.end_of_application(true);
+    let ends = kept.ends();
+    assert!(ends.iter().all(Result::is_ok), "{ends:#?}");
+    println!(
+        "a sidecar: {} requests on kept connections",
+        ends.into_iter().flatten().sum::<usize>()
+    );
+    play.await_answer(envoy.probe, HEALTH, 503);
+    play.await_answer(envoy.probe, OF_THE_APPLICATION, 503);
     play.end(|play| play.await_log(&play.envoys[0], "drained"));
+}
+
+/// Why it has one: nobody would tell them, and the application would end under each.
+fn sidecar_without_its_hook() {
+    let play = Play::begin(&["sidecar"], &[]);
+    let envoy = &play.envoys[0];
+    let kept = play.keep(envoy, OF_THE_APPLICATION, KEPT);
+    play.end_of_application(false);
+    play.await_ready(envoy);
+    play.end(|_| ());
+    let ends = kept.ends();
+    assert!(ends.iter().all(Result::is_err), "{ends:#?}");
 }
 
 /// On the machine's own network, where the manifest's ports may be taken.
@@ -107,7 +135,12 @@ fn daemonset() {
     let play = Play::begin(&["daemonset"], &[&ports[0], &ports[1], &base_id]);
     is_confined(&play);
     changes(&play, ROOT);
-    play.end(|play| play.drains(ROOT));
+    // The load balancer outside asks the port that serves.
+    play.await_answer(play.envoys[0].clients, HEALTH, 200);
+    play.end(|play| {
+        play.drains(ROOT);
+        play.await_answer(play.envoys[0].clients, HEALTH, 503);
+    });
 }
 
 /// The pause process is PID 1; a neighbour may signal us by our name, and a stop is none of its

@@ -23,6 +23,8 @@ VERSIONS = 3
 # What hot-restarter needs after --term-wait, and above --drain-timeout.
 SLACK = 5
 ENVOY_DEFAULTS = {"ENVOY_DRAIN_TIME_S": "45", "ENVOY_PARENT_SHUTDOWN_TIME_S": "60", "ENVOY_BASE_ID": "0"}
+# Envoy keeps a connection for 5 s when it has told its client to go; so long must it serve on.
+LEAST_DRAIN = 6
 HEALTH_CHECK = "envoy.filters.http.health_check"
 
 
@@ -54,7 +56,7 @@ def faults(one: Arrangement) -> Iterator[str]:
     yield from selector_faults(one)
     yield from pod_faults(one)
     for container in one.envoys:
-        rules = (stop_faults, envoy_faults, probe_faults, watch_faults, right_faults)
+        rules = (stop_faults, sidecar_faults, envoy_faults, probe_faults, watch_faults, right_faults)
         for rule in rules:
             yield from (f"{container['name']}: {fault}" for fault in rule(one, container))
 
@@ -108,6 +110,11 @@ def pod_faults(one: Arrangement) -> Iterator[str]:
             yield "on the node's network names of the cluster need dnsPolicy ClusterFirstWithHostNet"
         if rolling_update(one) != {"maxSurge": 0, "maxUnavailable": 1}:
             yield "two pods cannot have the same ports of a node"
+        for container in one.envoys:
+            for port in container["ports"]:
+                listener = listeners(one.config(container)).get(port["containerPort"])
+                if listener and not health_path(listener):
+                    yield f"a load balancer outside cannot ask port {port['containerPort']} for its health"
     elif rolling_update(one) != {"maxSurge": 1, "maxUnavailable": 0}:
         yield "a rollout must not begin with less than there was"
     ports = [port for container in one.envoys for port in listeners(one.config(container))]
@@ -141,6 +148,32 @@ def stop_faults(one: Arrangement, container: dict) -> Iterator[str]:
         yield f"drain-timeout {longest} is more than term-wait {wait} - {SLACK}"
     if least > longest:
         yield f"drain-min {least} is more than drain-timeout {longest}"
+
+
+def sidecar_faults(one: Arrangement, container: dict) -> Iterator[str]:
+    """Its clients are told to go when the pod's end begins, and the application outlasts that."""
+    if container in one.pod["containers"]:
+        if float(variables(container)["HOT_RESTARTER_DRAIN_MIN"]) < LEAST_DRAIN:
+            yield "those who are told to go have too little time"
+        return
+    if container.get("restartPolicy") != "Always":
+        yield "an init container is a sidecar by its restartPolicy"
+    if container.get("lifecycle", {}).get("preStop") != {"exec": {"command": ["drain.sh"]}}:
+        yield "nobody tells clients to go before the application ends"
+    for other in one.pod["containers"]:
+        lasts = other.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        if lasts < LEAST_DRAIN:
+            yield f"{other['name']} ends {lasts} s after clients were told to go"
+        get = other.get("readinessProbe", {}).get("httpGet", {})
+        listener = listeners(one.config(container)).get(get.get("port"))
+        if not listener or get["path"] not in clusters_of(listener):
+            yield f"no probe asks {other['name']}"
+
+
+def clusters_of(listener: dict) -> list[str]:
+    """The paths that a listener leads on to a cluster, one by one."""
+    (host,) = http_of(listener)["route_config"]["virtual_hosts"]
+    return [route["match"].get("path") for route in host["routes"] if "route" in route]
 
 
 def envoy_faults(one: Arrangement, container: dict) -> Iterator[str]:
@@ -267,6 +300,8 @@ def compose_faults(binary: pathlib.Path) -> Iterator[str]:
     yield from variable_faults(binary, given | {"HOT_RESTARTER_TERM_WAIT": wait})
     if float(service["stop_grace_period"].removesuffix("s")) < float(wait) + SLACK:
         yield "docker kills before we do"
+    if float(given.get("HOT_RESTARTER_DRAIN_MIN", LEAST_DRAIN)) < LEAST_DRAIN:
+        yield "those who are told to go have too little time"
     admin = yaml.safe_load((MANIFESTS.parent / "envoy.yaml").read_text())
     if admin_address(admin) != given["HOT_RESTARTER_ENVOY_ADMIN"]:
         yield "Envoy's admin is elsewhere"

@@ -50,6 +50,11 @@ def container(key: str, value: object) -> Callable[[Arrangement], None]:
     return lambda bad: bad.envoys[0].update({key: value})
 
 
+def beside(key: str, value: object) -> Callable[[Arrangement], None]:
+    """Of the application."""
+    return lambda bad: bad.pod["containers"][0].update({key: value})
+
+
 def service_port(port: str) -> Callable[[Arrangement], None]:
     return lambda bad: bad.of_kind("Service")[0]["spec"]["ports"][0].update(targetPort=port)
 
@@ -129,6 +134,11 @@ MISTAKES: list[tuple[str, str, Callable[[Arrangement], None]]] = [
     ("watched", "a grace of 34 s", pod("terminationGracePeriodSeconds", 34)),
     ("watched", "a grace of 35 s", variable("HOT_RESTARTER_TERM_WAIT", "31")),
     ("sidecar", "a grace of 20 s", pod("terminationGracePeriodSeconds", 20)),
+    ("sidecar", "nobody tells clients to go", container("lifecycle", {})),
+    ("sidecar", "app ends 5 s after", beside("lifecycle", {"preStop": {"sleep": {"seconds": 5}}})),
+    ("sidecar", "no probe asks app", beside("readinessProbe", {"httpGet": {"path": "/", "port": 10010}})),
+    ("watched", "too little time", variable("HOT_RESTARTER_DRAIN_MIN", "5")),
+    ("daemonset", "a load balancer outside", http("ingress", http_filters=[])),
     ("watched", "drain-timeout 26.0 is more", variable("HOT_RESTARTER_DRAIN_TIMEOUT", "26")),
     ("watched", "drain-min 26.0 is more", variable("HOT_RESTARTER_DRAIN_MIN", "26")),
     ("watched", "is not longer than its drain", variable("ENVOY_PARENT_SHUTDOWN_TIME_S", "45")),

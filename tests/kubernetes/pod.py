@@ -6,7 +6,9 @@ and ports of the machine's network may be taken. What it does not know is said i
 so that the manifests need not be; everything else is as it is written there.
 
 Lines that begin with `# envoy` come first: each Envoy's name, its ports for clients and for
-probes, and the path of its probe. The configurations are left in the folder that is named.
+probes, and the path of its probe. So do the preStop hooks: `# hook` with an Envoy's name and its
+command, `# sleep` with the seconds of an application. The configurations are left in the folder
+that is named.
 """
 
 import argparse
@@ -33,7 +35,7 @@ def main() -> None:
     first, *others = map(Arrangement.render, chosen.arrangements)
     spec, heads = first.pod, []
     envoys = [play(one, envoy, chosen, heads) for one in [first, *others] for envoy in one.envoys]
-    beside = [application(one) for one in spec["containers"] if one not in first.envoys]
+    beside = [application(one, heads) for one in spec["containers"] if one not in first.envoys]
     if chosen.neighbour:
         beside.append({"name": "neighbour", "command": ["sh", "-c", chosen.neighbour]})
     for container in envoys + beside:
@@ -74,6 +76,9 @@ def play(one: Arrangement, envoy: dict, chosen: argparse.Namespace, heads: list[
     (chosen.configs / f"{envoy['name']}.yaml").write_text(yaml.safe_dump(config))
     ports = moved.get(clients, clients), moved.get(probe_port, probe_port)
     heads.append(f"# envoy {envoy['name']} {ports[0]} {ports[1]} {probe['path']}")
+    hook = envoy.pop("lifecycle", {}).get("preStop")
+    if hook:
+        heads.append(f"# hook {envoy['name']} {' '.join(hook['exec']['command'])}")
     return envoy
 
 
@@ -81,10 +86,15 @@ def config_volume(name: str, configs: pathlib.Path) -> dict:
     return {"name": f"config-{name}", "hostPath": {"path": str(configs / name), "type": "Directory"}}
 
 
-def application(container: dict) -> dict:
+def application(container: dict, heads: list[str]) -> dict:
     """Something to stand behind Envoy: a server of the image's, which needs an init to end."""
-    container.pop("lifecycle", None)
-    container["command"] = ["/hot-restarter", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/etc"]
+    heads.append(f"# sleep {container.pop('lifecycle')['preStop']['sleep']['seconds']}")
+    # Podman does not know who it is that this asks; the trials do it.
+    probe = container.pop("readinessProbe")["httpGet"]["path"]
+    # The root is read-only, and what is in /dev/shm goes with the pod.
+    served = "/dev/shm/application"
+    script = f"mkdir {served} && echo yes >{served}{probe} && exec httpd -f -p 127.0.0.1:8080 -h {served}"
+    container["command"] = ["/hot-restarter", "sh", "-c", script]
     return container
 
 

@@ -24,7 +24,7 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// With the drain of the compose file: it comes, it stays through a hot restart and through one that is refused, and it goes when
+/// It comes, it stays through a hot restart and through one that is refused, and it goes when
 /// Envoy is told to send clients away.
 fn health() {
     let container = Run::of(&images().shell)

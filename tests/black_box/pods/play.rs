@@ -2,31 +2,26 @@
 //! own network.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use support::docker::images;
 use support::envoy::{Process, put_as_config_map};
 use support::eventually;
-use support::podman::{Container, Pod, image};
+use support::podman::{Container, Pod, image, podman};
 use support::scene::Scene;
 
+use super::clients::{Kept, Load, ask, enter};
 use crate::manifests::{said, script};
-
-/// How long a client waits. An answer takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A pod that serves.
 pub(super) struct Play {
     pub(super) pod: Pod,
     /// Seconds from a stop to SIGKILL.
     grace: u32,
+    /// How many seconds the application's preStop hook sleeps.
+    sleep: Option<u64>,
     pub(super) envoys: Vec<Envoy>,
     /// Holds the configurations; it goes when the pod has gone.
     _scene: Scene,
@@ -36,11 +31,13 @@ pub(super) struct Play {
 pub(super) struct Envoy {
     /// The container's.
     pub(super) name: String,
-    clients: u16,
-    probe: u16,
+    pub(super) clients: u16,
+    pub(super) probe: u16,
     probe_path: String,
     folder: PathBuf,
     text: String,
+    /// The command of its preStop hook.
+    hook: Option<String>,
 }
 
 impl Play {
@@ -63,10 +60,15 @@ impl Play {
         let heads = |kind: &'static str| {
             yaml.lines().filter_map(move |line| line.strip_prefix("# ")?.strip_prefix(kind))
         };
+        let sleep = heads("sleep ").next().map(|it| it.parse().expect("seconds"));
         let grace = heads("grace ").next().and_then(|it| it.parse().ok()).expect("a grace");
-        let envoys = heads("envoy ").map(|it| Envoy::of(it, scene.folder())).collect();
+        let hook = |envoy: &str| {
+            let words = |it: &str| it.strip_prefix(envoy)?.strip_prefix(' ').map(str::to_owned);
+            heads("hook ").find_map(words)
+        };
+        let envoys = heads("envoy ").map(|it| Envoy::of(it, scene.folder(), hook)).collect();
         let pod = Pod::play(&yaml);
-        let play = Self { pod, grace, envoys, _scene: scene };
+        let play = Self { pod, grace, sleep, envoys, _scene: scene };
         for envoy in &play.envoys {
             play.await_ready(envoy);
             play.await_log(envoy, "ready epoch=0");
@@ -122,20 +124,36 @@ impl Play {
 
     /// Clients that go on asking Envoy for this path.
     pub(super) fn load(&self, envoy: &Envoy, path: &'static str) -> Load {
-        let (network, port) = (self.network(), envoy.clients);
-        let over = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&over);
-        let client = thread::spawn(move || {
-            enter(&network);
-            let mut answers = Vec::new();
-            while !ended.load(Ordering::Relaxed) {
-                answers.push(ask(port, path));
-                // A few hundred a second, since Envoy logs each.
-                thread::sleep(Duration::from_millis(2));
+        Load::begin(self.network(), envoy.clients, path)
+    }
+
+    /// So many clients that go on asking, each on the connection that it has.
+    pub(super) fn keep(&self, envoy: &Envoy, path: &'static str, clients: usize) -> Kept {
+        Kept::begin(&self.network(), envoy.clients, path, clients)
+    }
+
+    /// What kubelet does before it tells a sidecar to end: it runs every container's preStop hook
+    /// at the same moment, tells the application to end when its own is over, and the sidecar when
+    /// its own is over and the application has ended. `hooked` is whether the sidecar's is run.
+    pub(super) fn end_of_application(&self, hooked: bool) {
+        thread::scope(|scope| {
+            let hooked = self.envoys.iter().filter(|_| hooked);
+            let hooks: Vec<_> = hooked.map(|envoy| scope.spawn(|| self.hook(envoy))).collect();
+            let sleep = self.sleep.expect("an application has a hook");
+            thread::sleep(Duration::from_secs(sleep));
+            let application = self.pod.container("app");
+            assert_eq!(application.stop(), 0, "{}", application.logs());
+            for hook in hooks {
+                hook.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             }
-            answers
         });
-        Load { over, client }
+    }
+
+    /// Runs the preStop hook of a sidecar.
+    fn hook(&self, envoy: &Envoy) {
+        let command = envoy.hook.as_ref().expect("a sidecar has a hook");
+        let words = ["exec", self.container(envoy).name()].into_iter().chain(command.split(' '));
+        podman(&words.collect::<Vec<_>>());
     }
 
     /// The end of the pod: every Envoy with 0 within the grace. `meanwhile` is what is to be seen
@@ -174,7 +192,7 @@ impl Play {
 
 impl Envoy {
     /// From the words that pod.py has for it.
-    fn of(words: &str, configs: &Path) -> Self {
+    fn of(words: &str, configs: &Path, hook: impl FnOnce(&str) -> Option<String>) -> Self {
         let words: Vec<&str> = words.split(' ').collect();
         let [name, clients, probe, path] = words[..] else { panic!("{words:?}") };
         let text = fs::read_to_string(configs.join(format!("{name}.yaml"))).expect("left there");
@@ -183,7 +201,8 @@ impl Envoy {
         put_as_config_map(&folder, &text);
         let port = |word: &str| word.parse().expect("a port");
         let (clients, probe, probe_path) = (port(clients), port(probe), path.to_owned());
-        Self { name: name.to_owned(), clients, probe, probe_path, folder, text }
+        let (name, hook) = (name.to_owned(), hook(name));
+        Self { name, clients, probe, probe_path, folder, text, hook }
     }
 
     /// Changes its `ConfigMap`, to one that is as good.
@@ -223,55 +242,4 @@ dynamic_resources:
     pub(super) fn spoil(&self) {
         put_as_config_map(&self.folder, &format!("{}no_field_of_envoy: 1\n", self.text));
     }
-}
-
-/// A client that asks again and again, each time by a new connection.
-pub(super) struct Load {
-    over: Arc<AtomicBool>,
-    client: JoinHandle<Vec<io::Result<u16>>>,
-}
-
-impl Load {
-    /// Every request has been answered with 200; how many there were.
-    pub(super) fn stop_without_failure(self) -> usize {
-        self.over.store(true, Ordering::Relaxed);
-        let answers = self.client.join().expect("it only asks");
-        let failed: Vec<_> = answers.iter().filter(|it| !matches!(it, Ok(200))).collect();
-        assert!(failed.is_empty(), "{} of {}: {:?}", failed.len(), answers.len(), failed[0]);
-        assert!(!answers.is_empty(), "nobody asked");
-        answers.len()
-    }
-}
-
-/// Makes this thread, and no other, one of another network.
-fn enter(network: &File) {
-    // SAFETY: the call takes integers, and the descriptor is open.
-    let entered = unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) };
-    assert_eq!(entered, 0, "setns: {}", io::Error::last_os_error());
-}
-
-/// The status of an answer on loopback.
-fn ask(port: u16, path: &str) -> io::Result<u16> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut stream = BufReader::new(stream.take(1 << 16));
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line)?;
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        head.push_str(&line);
-        if line.len() <= 2 {
-            break;
-        }
-    }
-    // Envoy keeps a connection for a second after its last answer.
-    stream.read_exact(&mut vec![0; length])?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, head))
 }
