@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::log;
-use crate::supervisor::{End, Notice, What};
+use crate::supervisor::{Notice, What};
 
 /// Where kubelet mounts it unless a pod says otherwise.
 const DEFAULT: &str = "/dev/termination-log";
@@ -78,11 +78,10 @@ fn reason(notice: &Notice) -> Option<String> {
         let pid = notice.pid.map(|pid| format!(" (pid {pid})"));
         number.unwrap_or_default() + pid.as_deref().unwrap_or_default()
     };
-    if let What::EndedUnexpectedly { status, out_of_memory } = notice.what {
-        let end = End { status, out_of_memory };
+    if let What::EndedUnexpectedly { end } = notice.what {
         Some(format!("{} ended unexpectedly: {end}", subject()))
-    } else if let What::EndedServing { status } = notice.what {
-        Some(format!("{} ended unexpectedly: {status} when it had taken over", subject()))
+    } else if let What::EndedServing { end } = notice.what {
+        Some(format!("{} ended unexpectedly: {end} when it had taken over", subject()))
     } else if let What::NotStarted { why } = &notice.what {
         Some(format!("{} could not be started: {why}", subject()))
     } else if let What::TermWaitOver { .. } = notice.what {
@@ -99,10 +98,14 @@ mod tests {
     use super::*;
     use crate::exit::{Exit, Status};
     use crate::signal::Signal;
-    use crate::supervisor::{Pid, StopReason};
+    use crate::supervisor::{End, Pid, StopReason};
 
     fn of_epoch(what: What) -> Notice {
         Notice { epoch: Some(3), pid: Some(Pid(17)), what }
+    }
+
+    fn end(status: Status) -> End {
+        End { status, out_of_memory: None }
     }
 
     fn of_us(what: What) -> Notice {
@@ -110,7 +113,7 @@ mod tests {
     }
 
     fn ended(status: Status, out_of_memory: Option<u64>) -> Notice {
-        of_epoch(What::EndedUnexpectedly { status, out_of_memory })
+        of_epoch(What::EndedUnexpectedly { end: End { status, out_of_memory } })
     }
 
     fn term_wait_over() -> Notice {
@@ -129,7 +132,7 @@ mod tests {
                  kernel's out-of-memory killer struck in this cgroup, 1×)",
             ),
             (
-                of_epoch(What::EndedServing { status: Status::Exited(7) }),
+                of_epoch(What::EndedServing { end: end(Status::Exited(7)) }),
                 "epoch 3 (pid 17) ended unexpectedly: exited with 7 when it had taken over",
             ),
             (
@@ -147,7 +150,7 @@ mod tests {
         let (why, term_wait) = (StopReason::Signal(Signal::TERM), Duration::from_secs(30));
         for what in [
             What::Started,
-            What::Ended { status: Status::Exited(1) },
+            What::Ended { end: end(Status::Exited(1)) },
             What::RestartRefused { why: "the check failed".to_owned() },
             What::Stopping { reason: why, epochs: 1, term_wait },
             What::Exiting { exit: Exit::Killed, survivors: false },

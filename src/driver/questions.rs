@@ -51,7 +51,9 @@ impl Driver {
             Subject::Readiness { peer: Peer::Admin, .. } => {
                 (Method::Get, admin::SERVER_INFO, Wanted::Body)
             }
-            Subject::Drain(request) => drain::question(request),
+            Subject::Drain(request) => {
+                drain::question(request, self.supervisor.leaders().nth(1).is_some())
+            }
         };
         let (address, path) = match peer {
             Peer::Probe => self.url.as_ref().map(|url| (&url.address, url.path.as_str())),
@@ -115,7 +117,7 @@ impl Driver {
         if reply == Reply::Failed
             && let Some((epoch, _)) = self.supervisor.leaders().last()
         {
-            let (_, path, _) = drain::question(request);
+            let (_, path, _) = drain::question(request, false);
             let path = path.split('?').next().unwrap_or(path);
             self.refused(epoch, &format!("{}, to {path}", self.refusal(Peer::Admin, response)));
         }
@@ -161,7 +163,7 @@ impl Driver {
         match answer {
             Err(failure) => format!("{asked}: {failure}"),
             Ok(response) => match admin::server_info(&response.body) {
-                Some(info) if peer == Peer::Admin => {
+                Some(info) if peer == Peer::Admin && response.status == 200 => {
                     let base_id = info.base_id.map(|base_id| format!(" of base id {base_id}"));
                     let base_id = base_id.unwrap_or_default();
                     format!("{asked}: epoch {}{base_id} answered", info.restart_epoch)

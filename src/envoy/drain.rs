@@ -5,6 +5,8 @@
 //! same on listeners without a health check, and without `skip_exit` closes the listeners when
 //! Envoy's own drain time is over, so that new connections are refused. Idle connections are
 //! neither told nor closed, so what is waited for is requests, and of other protocols connections.
+//! A request is over for Envoy when the last of its answer lies in its own buffer, and a client
+//! that reads slowly has not got it then, so those bytes are waited for as well.
 //!
 //! Its figures include those of the epochs before it as they were when it last asked for them: at
 //! each flush of its statistics, at which it also sets `server.uptime`, and never else.
@@ -15,18 +17,29 @@ use crate::http::{Method, Response, Wanted};
 use crate::supervisor::{Count, Pending, Reply, Request};
 
 /// Gauges of listeners and of HTTP connection managers, and `server.uptime`:
-/// `^(server\.uptime|(http|listener)\..*\.downstream_(rq|cx)_active)$`.
-const STATS: &str = "/stats?type=Gauges\
-    &filter=%5E(server%5C.uptime%7C(http%7Clistener)%5C..*%5C.downstream_(rq%7Ccx)_active)%24";
+/// `^(server\.uptime|(http|listener)\..*\.downstream_(rq_active|cx_active|cx_tx_bytes_buffered))$`.
+macro_rules! stats {
+    ($used:literal) => {
+        concat!(
+            "/stats?",
+            $used,
+            "type=Gauges&filter=%5E(server%5C.uptime%7C(http%7Clistener)%5C..*%5C.",
+            "downstream_(rq_active%7Ccx_active%7Ccx_tx_bytes_buffered))%24"
+        )
+    };
+}
 
 /// How it is asked: method, path with query, and what of the answer matters.
-pub fn question(request: Request) -> (Method, &'static str, Wanted) {
+pub fn question(request: Request, older: bool) -> (Method, &'static str, Wanted) {
     match request {
         Request::FailHealthCheck => (Method::Post, "/healthcheck/fail", Wanted::Status),
         Request::DrainListeners => {
             (Method::Post, "/drain_listeners?graceful&skip_exit", Wanted::Status)
         }
-        Request::CountPending => (Method::Get, STATS, Wanted::Body),
+        // What an Envoy has never used itself it may have from an older one.
+        Request::CountPending if older => (Method::Get, stats!(""), Wanted::Body),
+        // With thousands of listeners the rest would be more than we read.
+        Request::CountPending => (Method::Get, stats!("usedonly&"), Wanted::Body),
     }
 }
 
@@ -44,6 +57,7 @@ pub fn count(body: &[u8]) -> Option<Count> {
     let mut requests: u64 = 0;
     let mut http_connections: u64 = 0;
     let mut connections: u64 = 0;
+    let mut unsent_bytes: u64 = 0;
     let mut own_request = false;
     let mut asked_older = None;
     for line in str::from_utf8(body).ok()?.lines() {
@@ -60,9 +74,10 @@ pub fn count(body: &[u8]) -> Option<Count> {
                 own_request = true;
                 continue;
             }
-            (("http" | "listener", of), _) if of == "admin" || of.starts_with("admin.") => continue,
+            (("http", "admin") | ("listener", "admin" | "admin.main_thread"), _) => continue,
             (("http", _), "downstream_rq_active") => &mut requests,
             (("http", _), "downstream_cx_active") => &mut http_connections,
+            (("http", _), "downstream_cx_tx_bytes_buffered") => &mut unsent_bytes,
             // Its share is in the listener's figure.
             (("listener", of), "downstream_cx_active") if is_of_worker(of) => continue,
             (("listener", _), "downstream_cx_active") => &mut connections,
@@ -72,7 +87,7 @@ pub fn count(body: &[u8]) -> Option<Count> {
     }
     // The very request that asks is counted, so an answer without that is no answer to it.
     let connections = connections.saturating_sub(http_connections);
-    let pending = Pending { requests, connections };
+    let pending = Pending { requests, connections, unsent_bytes };
     own_request.then_some(Count { pending, asked_older })
 }
 
@@ -97,6 +112,14 @@ mod tests {
         let Count { pending, asked_older } = count(body.as_bytes())?;
         assert_eq!(asked_older, None);
         Some((pending.requests, pending.connections))
+    }
+
+    #[test]
+    fn what_clients_have_not_taken_is_pending() {
+        let body = format!("{OWN}http.a.downstream_cx_tx_bytes_buffered: 1287458\n");
+        let counted = count(body.as_bytes()).expect("an answer").pending;
+        assert_eq!(counted.unsent_bytes, 1_287_458);
+        assert!(!counted.is_nothing());
     }
 
     #[test]
@@ -131,7 +154,8 @@ mod tests {
             ("listener.a.worker_x.downstream_cx_active: 3\n", (0, 3)),
             ("listener.worker_1.downstream_cx_active: 3\n", (0, 3)),
             ("http.a.worker_1.downstream_rq_active: 3\n", (3, 0)),
-            ("http.admin.x.downstream_rq_active: 3\n", (0, 0)),
+            ("http.admin.x.downstream_rq_active: 3\n", (3, 0)),
+            ("listener.admin.tcp.downstream_cx_active: 3\n", (0, 3)),
         ] {
             assert_eq!(pending(gauges), Some(expected), "{gauges}");
         }
@@ -166,6 +190,7 @@ mod tests {
         for request in [Request::FailHealthCheck, Request::DrainListeners] {
             assert_eq!(reply(request, &said(200, "")), Reply::Done);
             assert_eq!(reply(request, &said(403, "OK")), Reply::Failed);
+            assert_eq!(reply(request, &said(302, "")), Reply::Failed);
         }
         let nothing = Count { pending: Pending::default(), asked_older: None };
         let nothing = Reply::Counted(nothing);

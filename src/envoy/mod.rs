@@ -125,8 +125,8 @@ fn view_without_proc(target: &[OsString]) -> View {
 /// the memory of the epoch that is in service instead. Without that no later epoch can start.
 ///
 /// The leader of `failed` has been reaped and its group has been sent SIGKILL; `survivor` and
-/// `older`, the leaders of all other epochs that live, are not reaped. [`Mended::Busy`] asks to be asked again, after a while or, where what is left
-/// will not go, at the next restart.
+/// `older`, the leaders of all other epochs that live, are not reaped. [`Mended::Busy`] asks to be
+/// asked again, after a while or, where what is left will not go, at the next restart.
 fn mend(
     procfs: Option<&Procfs>,
     failed: Epoch,

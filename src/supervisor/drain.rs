@@ -3,24 +3,29 @@
 //!
 //! ```text
 //! Handover ──> Identify ──> FailHealthCheck ──> DrainListeners ──> Count ──> asked to end
-//!     │            └ nobody answers for --drain-min ────────────────────────────^
-//!     └ and from anywhere, when --drain-timeout is over ────────────────────────^
+//!     │            │              └ or it refuses ──^  └ or refuses ──^          ^
+//!     │            └ nobody answers for --drain-min, or nobody serves yet ───────┤
+//!     └ and from anywhere: --drain-timeout is over, the newest epoch ends ───────┘
 //! ```
 
+use std::mem;
 use std::time::Duration;
 
 use super::notice::Drained;
 use super::{
-    Action, Answer, Count, Moment, Outcome, Peer, Pending, Phase, Reply, Request, State, Status,
-    Supervisor, WaitsFor, What,
+    Action, Answer, Count, End, Epoch, Moment, Outcome, Peer, Pending, Phase, Readiness, ReadyBy,
+    Reply, Request, Status, Supervisor, WaitsFor, What,
 };
 
 /// The pause between an answer of the admin and the next question.
 const ASK_PAUSE: Duration = Duration::from_millis(500);
-/// What the newest Envoy says of the older ones may be so old, where it does not tell how old it is:
-/// it asks them with each flush of its statistics, every 5 s unless its configuration says
+/// What the newest Envoy says of the older ones may be so old, where it does not tell how old it
+/// is: it asks them with each flush of its statistics, every 5 s unless its configuration says
 /// otherwise (measured with 1.40.0).
 const OLDER_LAG: Duration = Duration::from_secs(5);
+/// So often must a question have failed in a row before it is given up: one that is late, or comes
+/// when Envoy's own queue is full, says nothing.
+const FAILURES: u32 = 3;
 /// How often the log tells how far a drain has come.
 const WORD_PAUSE: Duration = Duration::from_secs(3);
 
@@ -55,8 +60,12 @@ pub(super) struct Draining {
     nothing_since: Option<Moment>,
     /// The first count after `serve_until`: when it came, and its [`Count::asked_older`].
     first: Option<(Moment, Option<u64>)>,
-    /// The admin has failed to answer, which has been said.
+    /// How often in a row the question of this step has been in vain.
+    failures: u32,
+    /// That one has been has been said.
     unheard: bool,
+    /// Envoy has done something of what it was asked to do.
+    told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +87,12 @@ impl Draining {
     fn turn_to(&mut self, now: Moment, step: Step) {
         self.step = step;
         self.next_ask = now;
+        self.failures = 0;
+    }
+
+    fn begin_to_count(&mut self, now: Moment) {
+        self.serve_until = now + self.time.min;
+        self.turn_to(now, Step::Count);
     }
 
     fn ask_later(&mut self, now: Moment) {
@@ -125,17 +140,15 @@ impl Supervisor {
             pending: None,
             nothing_since: None,
             first: None,
+            failures: 0,
             unheard: false,
+            told: false,
         });
     }
 
     /// Whether the newest epoch is still to take over from an older one.
     fn hands_over(&self) -> bool {
-        let starting = self.newest().is_some_and(|newest| match newest.state {
-            State::Starting(_) => true,
-            State::Ready | State::Failed { .. } => false,
-        });
-        starting && self.epochs.len() > 1
+        self.newest().is_some_and(Epoch::is_starting) && self.epochs.len() > 1
     }
 
     /// Whether a drain waits for the newest epoch to take over, which is found out as ever.
@@ -149,14 +162,20 @@ impl Supervisor {
     /// Whether the time of a drain is over. That is looked at before anything else that time may
     /// have brought: nothing delays a stop beyond `--drain-timeout`.
     pub(super) fn tick_drain(&mut self, now: Moment) -> bool {
-        let (hands_over, alone) = (self.hands_over(), self.standing() == 1);
+        let alone = self.standing() == 1;
         let Phase::Draining(draining) = &mut self.phase else {
             return false;
         };
         let timeout = draining.time.timeout;
         let (pending, after) = (draining.pending, now - draining.since);
         if timeout <= after {
-            let drained = if hands_over { Drained::HandsOver } else { Drained::Over { pending } };
+            let drained = match draining.step {
+                Step::Identify if draining.unheard => Drained::Unheard,
+                Step::Handover | Step::Identify => Drained::NotReady,
+                Step::FailHealthCheck | Step::DrainListeners | Step::Count => {
+                    Drained::Over { pending }
+                }
+            };
             self.drained(now, drained);
             return true;
         }
@@ -217,15 +236,34 @@ impl Supervisor {
         let Phase::Draining(draining) = &mut self.phase else {
             return;
         };
-        if draining.step != Step::Identify || newest != Some(number) {
+        if newest != Some(number) {
+            return;
+        }
+        if draining.step == Step::Handover {
+            // A probe that says no is about restarts, and there will be none.
+            if let (Answer::Ready { .. }, false) =
+                (answer, self.policy.readiness == Readiness::Admin)
+            {
+                self.became_ready(now, ReadyBy::Admin);
+            }
+            return;
+        }
+        if draining.step != Step::Identify {
             return;
         }
         draining.asked = false;
         match answer {
             Answer::No => self.drain_failed(now),
-            Answer::Ready { .. } => draining.turn_to(now, Step::FailHealthCheck),
+            Answer::Ready { .. } => {
+                draining.turn_to(now, Step::FailHealthCheck);
+                // So is an epoch 0, or one whose parent has left meanwhile.
+                if self.newest().is_some_and(|it| it.number == number && it.is_starting()) {
+                    self.became_ready(now, ReadyBy::Admin);
+                }
+            }
             // It was taken for ready too soon, and the older ones serve.
             Answer::Starting { .. } if older => {
+                draining.failures = 0;
                 draining.serve_until = now + draining.time.min;
                 draining.ask_later(now);
             }
@@ -241,10 +279,13 @@ impl Supervisor {
         draining.asked = false;
         match (request, reply) {
             (_, Reply::Failed) | (Request::CountPending, Reply::Done) => self.drain_failed(now),
-            (Request::FailHealthCheck, _) => draining.turn_to(now, Step::DrainListeners),
+            (Request::FailHealthCheck, _) => {
+                draining.told = true;
+                draining.turn_to(now, Step::DrainListeners);
+            }
             (Request::DrainListeners, _) => {
-                draining.serve_until = now + draining.time.min;
-                draining.turn_to(now, Step::Count);
+                draining.told = true;
+                draining.begin_to_count(now);
             }
             (Request::CountPending, Reply::Counted(count)) => self.counted(now, count),
         }
@@ -273,60 +314,59 @@ impl Supervisor {
         // Envoy does not read all of its gauges at one moment, so one count alone is none.
         if pending.is_nothing() && nothing_since < now && (alone || knows_of_older) {
             let after = now - draining.since;
-            self.drained(now, Drained::Empty { after });
+            let told = draining.told;
+            self.drained(now, Drained::Empty { after, told });
         }
     }
 
-    /// A question to the admin was in vain. It is asked again, and where it has not even said who
-    /// it is, no longer than `--drain-min`.
+    /// A question to the admin was in vain, and is asked again. After some of them we go on
+    /// without, but one that has not even said who it is is asked for as long as `--drain-min`.
     fn drain_failed(&mut self, now: Moment) {
         let Phase::Draining(draining) = &mut self.phase else {
             return;
         };
         draining.pending = None;
         draining.nothing_since = None;
+        draining.failures += 1;
         draining.ask_later(now);
-        let first = !std::mem::replace(&mut draining.unheard, true);
-        let too_long = draining.serve_until <= now;
-        let step = draining.step;
+        let first = !mem::replace(&mut draining.unheard, true);
+        let given_up = draining.failures >= FAILURES;
+        let served = draining.serve_until <= now;
+        let mut over = false;
+        match draining.step {
+            Step::Identify => over = given_up && served,
+            Step::FailHealthCheck if given_up => draining.turn_to(now, Step::DrainListeners),
+            Step::DrainListeners if given_up => draining.begin_to_count(now),
+            Step::Handover | Step::FailHealthCheck | Step::DrainListeners | Step::Count => {}
+        }
         if first {
             self.say(What::DrainUnheard);
         }
-        if !too_long {
-            return;
-        }
-        match step {
-            Step::Handover | Step::Count => {}
-            Step::Identify => self.drained(now, Drained::Unheard),
-            Step::FailHealthCheck | Step::DrainListeners => {
-                if let Phase::Draining(draining) = &mut self.phase {
-                    draining.step = Step::Count;
-                }
-            }
+        if over {
+            self.drained(now, Drained::Unheard);
         }
     }
 
     /// An epoch has ended while we drain.
-    pub(super) fn ended_in_drain(
-        &mut self,
-        now: Moment,
-        index: usize,
-        status: Status,
-        oom: Option<u64>,
-    ) {
+    pub(super) fn ended_in_drain(&mut self, now: Moment, index: usize, end: End) {
         let epoch = &self.epochs[index];
         if epoch.has_failed() {
-            self.say_of(epoch.number, epoch.leader, What::Ended { status });
-            return self.clear_away(now, status);
+            self.say_of(epoch.number, epoch.leader, What::Ended { end: end.by_us() });
+            return self.clear_away(now, end);
         }
-        let newest = index + 1 == self.standing();
-        if newest && self.hands_over() {
-            return self.restart_failed(now, status, oom);
+        if index + 1 < self.standing() {
+            return self.retire(index, What::Ended { end });
         }
-        self.retire(index, status);
-        if newest {
-            self.drained(now, Drained::NobodyServes);
+        if self.hands_over() {
+            return self.restart_failed(now, end);
         }
+        let early = end.status != Status::Exited(0);
+        self.retire(index, if early { What::EndedEarly { end } } else { What::Ended { end } });
+        let pending = match &self.phase {
+            Phase::Draining(draining) => draining.pending,
+            Phase::Serving | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => None,
+        };
+        self.drained(now, Drained::NobodyServes { pending });
     }
 
     /// The drain is over, and everything is asked to end.

@@ -5,7 +5,7 @@ use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Action, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, Task, What};
+use super::{Action, End, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, What};
 use crate::exit::Exit;
 use crate::signal::Signal;
 
@@ -19,9 +19,10 @@ const ORPHAN_LOOK: Duration = Duration::from_millis(100);
 /// thousands of them each look is long.
 const ORPHAN_LOOK_AFTER_END: Duration = Duration::from_millis(10);
 
-/// How long the older ones of epochs that announce their readiness are left to the newest, which
+/// How long an older one of epochs that announce their readiness is left to the one after it, which
 /// tells its parent to end. An Envoy whose parent has gone first may wait for its answer for
-/// ever, deaf to SIGTERM (measured: 10 of 400 stops amid a handover, none in this order).
+/// ever, deaf to SIGTERM (measured: 10 of 400 stops amid a handover, none in this order), or for
+/// 10 s and abort (4 of 229 with three epochs, the older two asked together).
 const PARENTS_WAIT: Duration = Duration::from_secs(1);
 
 /// What brought us here; it decides the exit code.
@@ -58,9 +59,8 @@ pub(super) struct Ending {
     killed: bool,
     /// When we stop waiting.
     pub(super) deadline: Moment,
-    /// The older epochs have not been asked to end; they will be when the newest has ended, and
-    /// at this time at the latest.
-    held: Option<Moment>,
+    /// The older epochs that have not been asked to end: each will be when the one after it has.
+    held: Option<Held>,
     /// When we look for orphans again.
     next_look: Moment,
     last_look: Moment,
@@ -69,9 +69,30 @@ pub(super) struct Ending {
     told: BTreeSet<Pid>,
     /// That there are any has been said.
     orphans_said: bool,
-    /// The groups that have had it, or will. A group's number is not given away while it has a member,
-    /// and an orphan that shows it is one.
+    /// The groups that have had it, or will. A group's number is not given away while it has a
+    /// member, and an orphan that shows it is one.
     groups: BTreeSet<Pid>,
+}
+
+/// Epochs that are left to the one after them, which tells its parent to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Held {
+    /// The oldest so many.
+    unasked: usize,
+    /// Then all of them are asked, whoever lives.
+    until: Moment,
+}
+
+impl Held {
+    fn new(now: Moment, unasked: usize, deadline: Moment) -> Option<Self> {
+        // However short the whole wait is, they are asked before they are killed.
+        let wait = PARENTS_WAIT.min((deadline - now) / 4);
+        Self { unasked, until: now + wait }.or_none()
+    }
+
+    fn or_none(self) -> Option<Self> {
+        (self.unasked > 0).then_some(self)
+    }
 }
 
 impl Ending {
@@ -91,7 +112,7 @@ impl Ending {
 
     pub(super) fn next_deadline(&self) -> Moment {
         let next = self.deadline.min(self.next_look);
-        self.held.map_or(next, |held| held.min(next))
+        self.held.map_or(next, |held| held.until.min(next))
     }
 }
 
@@ -127,10 +148,7 @@ impl Supervisor {
         }
         self.mending = None;
         match (reason, self.policy.drain) {
-            (StopReason::Signal(_), Some(time)) => {
-                self.kill_tasks(Task::is_check);
-                self.begin_drain(now, time);
-            }
+            (StopReason::Signal(_), Some(time)) => self.begin_drain(now, time),
             (
                 StopReason::Signal(_)
                 | StopReason::LastEpochEnded
@@ -151,13 +169,10 @@ impl Supervisor {
         ending.groups.extend(self.epochs.iter().map(|epoch| epoch.leader));
         ending.groups.extend(self.tasks.iter().map(|task| task.pid));
         let standing = self.standing();
-        if self.announces && standing > 1 {
-            // However short the whole wait is, they are asked before they are killed.
-            ending.held = Some(now + PARENTS_WAIT.min(term_wait / 2));
-        }
-        let first = if ending.held.is_some() { standing - 1 } else { 0 };
+        let unasked = if self.announces { standing.saturating_sub(1) } else { 0 };
+        ending.held = Held::new(now, unasked, ending.deadline);
         self.phase = Phase::Stopping(ending);
-        self.ask(first..epochs);
+        self.ask(unasked..epochs);
         self.act(Action::ListOrphans);
     }
 
@@ -174,30 +189,44 @@ impl Supervisor {
         }
     }
 
-    /// Asks the older epochs, if they have been left to the newest so far.
-    fn ask_held(&mut self, older: Range<usize>) {
+    /// Asks all older epochs that have been left to the newest so far.
+    fn ask_held(&mut self) {
         if let Phase::Stopping(ending) = &mut self.phase
-            && ending.held.take().is_some()
+            && let Some(Held { unasked, .. }) = ending.held.take()
         {
-            self.ask(older);
+            self.ask(0..unasked);
+        }
+    }
+
+    /// Asks the next older epoch, when the one after it has ended.
+    fn ask_next(&mut self, now: Moment) {
+        if let Phase::Stopping(ending) = &mut self.phase
+            && let Some(Held { unasked, .. }) = ending.held
+        {
+            let next = unasked - 1;
+            ending.held = Held::new(now, next, ending.deadline);
+            self.ask(next..unasked);
         }
     }
 
     /// An epoch has ended on our way out.
-    pub(super) fn ended_in_ending(&mut self, now: Moment, index: usize, status: Status) {
+    pub(super) fn ended_in_ending(&mut self, now: Moment, index: usize, end: End) {
         let epoch = self.epochs.remove(index);
-        self.say_of(epoch.number, epoch.leader, What::Ended { status });
+        let killed = epoch.has_failed() || matches!(self.phase, Phase::Killing(_));
+        let end = if killed { end.by_us() } else { end };
+        self.say_of(epoch.number, epoch.leader, What::Ended { end });
         self.act(Action::Reap { pid: epoch.leader });
-        let standing = self.standing();
         if epoch.has_failed() {
             // It has been asked, and tells its parent nothing.
-        } else if index == standing {
-            self.ask_held(0..standing);
+        } else if index == self.standing() {
+            self.ask_next(now);
         } else if let Phase::Stopping(ending) = &mut self.phase
-            && ending.held.is_some()
+            && let Some(held) = &mut ending.held
+            && index < held.unasked
         {
             // It has never been asked, so what it left in its group has not been either.
             ending.groups.remove(&epoch.leader);
+            ending.held = Held { unasked: held.unasked - 1, ..*held }.or_none();
         }
         self.look_for_orphans(now);
     }
@@ -296,10 +325,9 @@ impl Supervisor {
             return;
         }
         if let Phase::Stopping(ending) = &self.phase
-            && ending.held.is_some_and(|held| held <= now)
+            && ending.held.is_some_and(|held| held.until <= now)
         {
-            // The newest lives, since its end would have ended the wait.
-            self.ask_held(0..self.standing() - 1);
+            self.ask_held();
         }
         match &mut self.phase {
             Phase::Stopping(ending) | Phase::Killing(ending) if ending.next_look <= now => {

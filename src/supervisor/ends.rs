@@ -1,6 +1,6 @@
 //! Ends of epochs while we serve.
 
-use super::{Action, Moment, Outcome, Phase, State, Status, StopReason, Supervisor, What};
+use super::{Action, End, Moment, Outcome, Phase, State, Status, StopReason, Supervisor, What};
 use crate::signal::Signal;
 
 /// Where one stands among the living epochs that count.
@@ -15,18 +15,12 @@ enum Place {
 }
 
 impl Supervisor {
-    pub(super) fn epoch_ended(
-        &mut self,
-        now: Moment,
-        index: usize,
-        status: Status,
-        oom: Option<u64>,
-    ) {
+    pub(super) fn epoch_ended(&mut self, now: Moment, index: usize, end: End) {
         match self.phase {
             Phase::Serving => {}
-            Phase::Draining(_) => return self.ended_in_drain(now, index, status, oom),
+            Phase::Draining(_) => return self.ended_in_drain(now, index, end),
             Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
-                return self.ended_in_ending(now, index, status);
+                return self.ended_in_ending(now, index, end);
             }
         }
         let epoch = &self.epochs[index];
@@ -35,8 +29,8 @@ impl Supervisor {
             State::Starting(_) => true,
             State::Ready => false,
             State::Failed { .. } => {
-                self.say_of(number, leader, What::Ended { status });
-                return self.clear_away(now, status);
+                self.say_of(number, leader, What::Ended { end: end.by_us() });
+                return self.clear_away(now, end);
             }
         };
         let place = match self.standing() {
@@ -44,47 +38,47 @@ impl Supervisor {
             epochs if index + 1 == epochs => Place::Newest,
             _ => Place::Older,
         };
-        match (place, status) {
+        match (place, end.status) {
             // Envoy drops its handlers just before it exits, so SIGUSR1 may end it then.
             (Place::Older, Status::Exited(0) | Status::Signaled(Signal::USR1)) => {
-                self.retire(index, status);
+                self.retire(index, What::Ended { end });
                 self.try_restart(now);
             }
             (Place::Alone, Status::Exited(0)) => {
-                self.retire(index, status);
+                self.retire(index, What::Ended { end });
                 self.stop(now, StopReason::LastEpochEnded, Outcome::LastEpochEnded);
             }
             (Place::Newest, Status::Exited(0)) if starting => {
-                self.restart_failed(now, status, oom);
+                self.restart_failed(now, end);
             }
             (Place::Newest, Status::Exited(0)) => {
-                self.retire(index, status);
+                self.retire(index, What::Ended { end });
                 self.stop(now, StopReason::NobodyServes, Outcome::Stopped);
             }
             (Place::Alone | Place::Newest, Status::Signaled(Signal::INT)) if foreground => {
-                self.retire(index, status);
+                self.retire(index, What::Ended { end });
                 self.stop(now, StopReason::Interrupted, Outcome::Interrupted);
             }
             (Place::Newest, Status::Exited(_) | Status::Signaled(_))
                 if starting && self.policy.rollback =>
             {
-                self.restart_failed(now, status, oom);
+                self.restart_failed(now, end);
             }
             (
                 Place::Alone | Place::Newest | Place::Older,
                 Status::Exited(_) | Status::Signaled(_),
             ) => {
-                let what = What::EndedUnexpectedly { status, out_of_memory: oom };
-                self.say_of(number, leader, what);
-                self.kill(now, Outcome::Unexpected(status), Some(index));
+                self.say_of(number, leader, What::EndedUnexpectedly { end });
+                self.kill(now, Outcome::Unexpected(end.status), Some(index));
             }
         }
     }
 
-    /// Reaps an epoch whose end is in order. What it left behind lives on.
-    pub(super) fn retire(&mut self, index: usize, status: Status) {
+    /// Reaps an epoch whose end, of which this is said, ends nothing else. What it left behind
+    /// lives on.
+    pub(super) fn retire(&mut self, index: usize, what: What) {
         let epoch = self.epochs.remove(index);
-        self.say_of(epoch.number, epoch.leader, What::Ended { status });
+        self.say_of(epoch.number, epoch.leader, what);
         self.act(Action::Reap { pid: epoch.leader });
     }
 }

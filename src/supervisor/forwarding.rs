@@ -37,7 +37,10 @@ impl Supervisor {
     }
 
     fn reopen(&mut self, index: usize, signal: Signal) {
-        let in_vain = self.is_ending() && !self.drains_after_handover();
+        let in_vain = match self.phase {
+            Phase::Serving | Phase::Draining(_) => false,
+            Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => true,
+        };
         let epoch = &mut self.epochs[index];
         match &mut epoch.state {
             State::Ready => self.forward_to_catchers(index, signal),
@@ -68,11 +71,21 @@ impl Supervisor {
         let Some(newest) = self.newest().filter(|newest| newest.leader == pid) else {
             return;
         };
-        // At a stop everything is sent SIGCONT anyway.
-        if newest.foreground && !self.is_ending() {
-            let number = newest.number;
-            self.say_of(number, pid, What::Suspended);
-            self.act(Action::Suspend { group: pid });
+        if !newest.foreground {
+            return;
+        }
+        let number = newest.number;
+        match self.phase {
+            Phase::Serving => {
+                self.say_of(number, pid, What::Suspended);
+                self.act(Action::Suspend { group: pid });
+            }
+            // It is to serve until it is asked to end, and whoever waits for us is to wait on.
+            Phase::Draining(_) => {
+                self.act(Action::SignalGroup { group: pid, signal: Signal::CONT });
+            }
+            // Everything is sent SIGCONT anyway.
+            Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {}
         }
     }
 

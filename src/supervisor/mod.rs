@@ -96,6 +96,15 @@ struct Epoch {
     state: State,
 }
 
+impl Epoch {
+    fn is_starting(&self) -> bool {
+        match self.state {
+            State::Starting(_) => true,
+            State::Ready | State::Failed { .. } => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Starting(Starting),
@@ -216,7 +225,7 @@ impl Supervisor {
             Event::Signal(signal) => self.signal(now, signal),
             Event::Exited { pid, status, out_of_memory } => {
                 if let Some(index) = self.epochs.iter().position(|epoch| epoch.leader == pid) {
-                    self.epoch_ended(now, index, status, out_of_memory);
+                    self.epoch_ended(now, index, End { status, out_of_memory });
                 } else if let Some(index) = self.tasks.iter().position(|task| task.pid == pid) {
                     self.task_ended(now, index, status);
                 } else {

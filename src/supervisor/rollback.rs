@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::looks::Looks;
 use super::{
-    Action, Epoch, Failure, Mended, Moment, Outcome, Pid, State, Status, Supervisor, Task, What,
+    Action, End, Epoch, Failure, Mended, Moment, Outcome, Pid, State, Supervisor, Task, What,
 };
 use crate::signal::Signal;
 
@@ -24,7 +24,7 @@ pub(super) struct Mending {
     /// Its group. Its leader is reaped, so nobody signals it any more.
     group: Pid,
     /// How it ended.
-    status: Status,
+    end: End,
     looks: Looks,
     /// What keeps us from it has been said. From then on only a restart makes us try again.
     given_up: bool,
@@ -55,13 +55,13 @@ impl Supervisor {
     }
 
     /// The newest epoch has ended before it served.
-    pub(super) fn restart_failed(&mut self, now: Moment, status: Status, oom: Option<u64>) {
-        let failure = Failure::Ended { status, out_of_memory: oom };
+    pub(super) fn restart_failed(&mut self, now: Moment, end: End) {
+        let failure = Failure::Ended(end);
         let newest = self.newest().expect("it has ended");
         let (number, leader) = (newest.number, newest.leader);
         self.say_failed(number, leader, failure);
         self.kill_tasks(|task| task == Task::Probe { epoch: number, leader });
-        self.clear_away(now, status);
+        self.clear_away(now, end);
     }
 
     fn say_failed(&mut self, number: u32, leader: Pid, failure: Failure) {
@@ -72,7 +72,7 @@ impl Supervisor {
 
     /// The leader of a failed epoch has ended: the epoch before it is the newest again, and the
     /// number is free.
-    pub(super) fn clear_away(&mut self, now: Moment, status: Status) {
+    pub(super) fn clear_away(&mut self, now: Moment, end: End) {
         let failed = self.epochs.pop().expect("it has ended");
         let group = failed.leader;
         // While the group's number is still its own.
@@ -93,7 +93,7 @@ impl Supervisor {
         }
         let looks = Looks::begin_now(now);
         let failed = failed.number;
-        self.mending = Some(Mending { failed, group, status, looks, given_up: false, busy: true });
+        self.mending = Some(Mending { failed, group, end, looks, given_up: false, busy: true });
         self.mend(now);
     }
 
@@ -139,14 +139,14 @@ impl Supervisor {
         if !mending.looks.answered(now) {
             return;
         }
-        let Mending { failed, group, status, .. } = *mending;
+        let Mending { failed, group, end, .. } = *mending;
         // A group that was found empty once stays so; its number may be a stranger's by now.
         mending.busy &= outcome == Mended::Busy;
         let why = match outcome {
             Mended::Clean => return self.is_mended(now),
             Mended::Served => {
-                self.say_of(failed, group, What::EndedServing { status });
-                return self.kill(now, Outcome::Unexpected(status), None);
+                self.say_of(failed, group, What::EndedServing { end });
+                return self.kill(now, Outcome::Unexpected(end.status), None);
             }
             Mended::Repaired => {
                 self.say_of(failed, None, What::Repaired);

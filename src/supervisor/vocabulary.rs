@@ -69,16 +69,6 @@ pub enum Task {
     },
 }
 
-impl Task {
-    /// Whether it is the check before a restart.
-    pub fn is_check(self) -> bool {
-        match self {
-            Self::Check { .. } => true,
-            Self::Probe { .. } => false,
-        }
-    }
-}
-
 /// Who is asked about an epoch, without waiting for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
@@ -157,6 +147,8 @@ pub struct Pending {
     pub requests: u64,
     /// Connections of another protocol.
     pub connections: u64,
+    /// Bytes of HTTP answers that Envoy is done with and their clients have not taken yet.
+    pub unsent_bytes: u64,
 }
 
 impl Pending {

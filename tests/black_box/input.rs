@@ -159,7 +159,7 @@ fn bad_variables() {
         assert_bad_usage(&["true"], &[variable], "an empty path…HOT_RESTARTER_WATCH");
     }
     let both = [("HOT_RESTARTER_ROLLBACK", "1"), ("HOT_RESTARTER_READY_TIMEOUT", "1")];
-    assert_bad_usage(&["true"], &both, "--rollback…--ready-timeout");
+    assert_bad_usage(&["true"], &both, "--rollback…HOT_RESTARTER_READY_TIMEOUT=1");
 }
 
 /// A switch alone is on, and its value wins over a variable's. Whether it is on shows where it

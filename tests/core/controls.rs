@@ -590,7 +590,7 @@ fn a_drain_that_does_not_hear_that_nothing_is_pending() {
     is_found_out_when_it_hears("not said: [\"drained\"]", |event, _| {
         let request = Request::CountPending;
         match event {
-            Event::Replied { request: of, .. } if of == request => {
+            Event::Replied { request: of, reply: Reply::Counted(_) } if of == request => {
                 Some(Event::Replied { request, reply: counted(1, None) })
             }
             other => Some(other),

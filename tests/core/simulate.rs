@@ -405,7 +405,8 @@ impl Life {
             Request::CountPending => {
                 let requests = self.random.one_of(&[0, 0, 1, 9]);
                 let connections = self.random.one_of(&[0, 0, 2]);
-                let pending = Pending { requests, connections };
+                let unsent_bytes = self.random.one_of(&[0, 0, 0, 5000]);
+                let pending = Pending { requests, connections, unsent_bytes };
                 let asked_older = self.random.one_of(&[None, Some(1), Some(2)]);
                 Reply::Counted(Count { pending, asked_older })
             }

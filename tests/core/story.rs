@@ -63,7 +63,7 @@ pub(crate) fn pending(requests: u64) -> Reply {
 
 /// The same, and what changes when the older epochs are asked.
 pub(crate) fn counted(requests: u64, asked_older: Option<u64>) -> Reply {
-    Reply::Counted(Count { pending: Pending { requests, connections: 0 }, asked_older })
+    Reply::Counted(Count { pending: Pending { requests, ..Pending::default() }, asked_older })
 }
 
 /// With a check that has 30 seconds.

@@ -112,7 +112,7 @@ pub(crate) fn reply_name(reply: Reply) -> String {
     match reply {
         Reply::Done => "done".into(),
         Reply::Failed => "no".into(),
-        Reply::Counted(Count { pending: Pending { requests, connections }, asked_older }) => {
+        Reply::Counted(Count { pending: Pending { requests, connections, .. }, asked_older }) => {
             let when = asked_older.map_or_else(String::new, |when| format!(" as of {when}"));
             format!("{}{when}", requests + connections)
         }

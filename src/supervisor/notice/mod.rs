@@ -60,12 +60,7 @@ pub enum ReadyBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// It ended.
-    Ended {
-        /// How.
-        status: Status,
-        /// How often the out-of-memory killer has struck meanwhile, where that is known.
-        out_of_memory: Option<u64>,
-    },
+    Ended(End),
     /// It was not ready in time.
     Late {
         /// So long after its start.
@@ -110,20 +105,40 @@ pub enum Drained {
     Empty {
         /// So long after the stop was asked for.
         after: Duration,
+        /// Whether Envoy has done anything of what it was asked to do.
+        told: bool,
     },
     /// `--drain-timeout` was not enough.
     Over {
         /// What was pending at last, where that is known.
         pending: Option<Pending>,
     },
-    /// It was not enough for the newest epoch to take over.
-    HandsOver,
+    /// It was not enough for the newest epoch to become ready.
+    NotReady,
     /// The admin has not answered, so nobody has been told and nothing counted.
     Unheard,
     /// The only epoch does not serve yet.
     NotServing,
     /// The newest epoch has ended.
-    NobodyServes,
+    NobodyServes {
+        /// What was pending at last, where that is known.
+        pending: Option<Pending>,
+    },
+}
+
+impl Drained {
+    /// How much it matters: whether anybody was cut off, as far as we know.
+    fn level(self) -> Level {
+        let cuts_off = match self {
+            Self::Empty { told, .. } => !told,
+            Self::Over { pending } | Self::NobodyServes { pending } => {
+                pending.is_none_or(|pending| !pending.is_nothing())
+            }
+            Self::NotReady | Self::Unheard => true,
+            Self::NotServing => false,
+        };
+        if cuts_off { Level::Warn } else { Level::Info }
+    }
 }
 
 /// One thing that happened, to an epoch or to the restarter as a whole.
@@ -148,7 +163,7 @@ pub enum What {
     RestartQueued { obstacle: Obstacle },
     RestartAlreadyQueued,
     RestartRefused { why: String },
-    EndedServing { status: Status },
+    EndedServing { end: End },
     NotGone,
     Checking,
     RestartFailed { failure: Failure, newest: u32 },
@@ -158,8 +173,9 @@ pub enum What {
     Repaired,
     NotRepaired { why: String },
     Changed { path: String },
-    Ended { status: Status },
-    EndedUnexpectedly { status: Status, out_of_memory: Option<u64> },
+    Ended { end: End },
+    EndedEarly { end: End },
+    EndedUnexpectedly { end: End },
     Reopened { processes: u32 },
     ReopenPostponed,
     ReopenUnheard,
@@ -213,6 +229,7 @@ impl What {
             Self::Repaired => (Level::Info, "repaired"),
             Self::NotRepaired { .. } => (Level::Warn, "not-repaired"),
             Self::Changed { .. } => (Level::Info, "changed"),
+            Self::EndedEarly { .. } => (Level::Warn, "ended"),
             Self::Ended { .. } => (Level::Info, "ended"),
             Self::EndedUnexpectedly { .. } | Self::EndedServing { .. } => {
                 (Level::Error, "ended-unexpectedly")
@@ -232,12 +249,7 @@ impl What {
             }
             Self::Draining { .. } | Self::DrainsOn { .. } => (Level::Info, "draining"),
             Self::DrainUnheard => (Level::Warn, "drain-unheard"),
-            Self::Drained {
-                drained: Drained::Empty { .. } | Drained::NotServing | Drained::NobodyServes,
-            } => (Level::Info, "drained"),
-            Self::Drained {
-                drained: Drained::Over { .. } | Drained::HandsOver | Drained::Unheard,
-            } => (Level::Warn, "drained"),
+            Self::Drained { drained } => (drained.level(), "drained"),
             Self::TermWaitOver { .. } => (Level::Warn, "term-wait-over"),
             Self::Exiting { exit, .. } if exit.is_clean() => (Level::Info, "exiting"),
             Self::Exiting { .. } => (Level::Error, "exiting"),
@@ -246,10 +258,17 @@ impl What {
 }
 
 /// How an epoch ended, and who killed it, as far as the kernel counts that.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct End {
     /// How.
     pub status: Status,
     /// How often the out-of-memory killer has struck meanwhile, where that is known.
     pub out_of_memory: Option<u64>,
+}
+
+impl End {
+    /// The same of one that we have killed, which needs no explanation.
+    pub(super) fn by_us(self) -> Self {
+        Self { out_of_memory: None, ..self }
+    }
 }

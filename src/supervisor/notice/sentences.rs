@@ -32,7 +32,7 @@ impl fmt::Display for ReadyBy {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended { status, out_of_memory } => {
+            Self::Ended(End { status, out_of_memory }) => {
                 write!(f, "{status} before it was ready")?;
                 explain_kill(f, *status, *out_of_memory)?;
                 f.write_str(", so")
@@ -63,24 +63,37 @@ impl fmt::Display for StopReason {
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty { after } => write!(f, "nothing is pending after {} s", Seconds(*after)),
+            Self::Empty { after, told: true } => {
+                write!(f, "nothing is pending after {} s", Seconds(*after))
+            }
+            Self::Empty { after, told: false } => write!(
+                f,
+                "nothing is pending after {} s, but the admin has refused to tell anybody to go",
+                Seconds(*after)
+            ),
+            Self::Over { pending: Some(pending) } if pending.is_nothing() => {
+                f.write_str("--drain-timeout is over; nothing was pending at the last count")
+            }
             Self::Over { pending: Some(pending) } => {
                 write!(f, "--drain-timeout is over, which cuts off {pending}")
             }
             Self::Over { pending: None } => f.write_str(
                 "--drain-timeout is over, and the admin does not tell what is cut off by that",
             ),
-            Self::HandsOver => f.write_str(
-                "--drain-timeout is over and the newest epoch has not taken over, so nothing was \
-                 drained",
+            Self::NotReady => f.write_str(
+                "--drain-timeout is over and the newest epoch is not ready, so nothing was drained",
             ),
             Self::Unheard => f.write_str(
-                "--drain-min is over; since no admin has answered for the newest epoch, nobody was told \
-                 to go, and what is pending is cut off",
+                "no admin has answered for the newest epoch, so nobody was told to go, and what is \
+                 pending is cut off",
             ),
             Self::NotServing => f.write_str("there is nothing to drain before Envoy serves"),
-            Self::NobodyServes => {
-                f.write_str("the newest epoch has ended, so nobody serves any more")
+            Self::NobodyServes { pending } => {
+                f.write_str("the newest epoch has ended, so nobody serves any more")?;
+                match pending.filter(|pending| !pending.is_nothing()) {
+                    Some(pending) => write!(f, "; {pending} may have been cut off"),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -89,7 +102,7 @@ impl fmt::Display for Drained {
 impl fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Handover => f.write_str("the newest epoch has not taken over"),
+            Self::Handover => f.write_str("the newest epoch is not ready"),
             Self::Admin => f.write_str("what is pending is not known"),
             Self::Pending(pending) => pending.fmt(f),
             Self::Time => f.write_str("nothing pending, --drain-min is not over"),
@@ -103,11 +116,15 @@ impl fmt::Display for WaitsFor {
 /// "2 requests", "1 request and 3 other connections".
 impl fmt::Display for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, connections } = *self;
+        let Self { requests, connections, unsent_bytes } = *self;
         Several(requests, "request", "requests").fmt(f)?;
         if connections > 0 {
             let connections = Several(connections, "other connection", "other connections");
             write!(f, " and {connections}")?;
+        }
+        if unsent_bytes > 0 {
+            let unsent = Several(unsent_bytes, "byte", "bytes");
+            write!(f, " and {unsent} that clients have not taken")?;
         }
         Ok(())
     }
@@ -120,9 +137,9 @@ impl fmt::Display for What {
         match self {
             // The name of the event says it all.
             Self::Started | Self::Checking => Ok(()),
-            Self::EndedServing { status } => write!(
+            Self::EndedServing { end } => write!(
                 f,
-                "{status} when it had taken over, so the epoch before it does not serve any more; \
+                "{end} when it had taken over, so the epoch before it does not serve any more; \
                  killing everything else"
             ),
             Self::NotGone => {
@@ -156,11 +173,8 @@ impl fmt::Display for What {
                 write!(f, "{why}; the next restart tries it again, and may have to wait")
             }
             Self::Changed { path } => write!(f, "{path} has changed, which is a restart"),
-            Self::Ended { status } => status.fmt(f),
-            Self::EndedUnexpectedly { status, out_of_memory } => {
-                let end = End { status: *status, out_of_memory: *out_of_memory };
-                write!(f, "{end}; killing everything else")
-            }
+            Self::Ended { end } | Self::EndedEarly { end } => end.fmt(f),
+            Self::EndedUnexpectedly { end } => write!(f, "{end}; killing everything else"),
             Self::Reopened { processes } => {
                 write!(f, "SIGUSR1 sent to {}", catchers(*processes))
             }

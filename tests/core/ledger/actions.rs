@@ -322,7 +322,7 @@ impl Ledger {
 
     /// Section 5 of the contract: what counts as ready.
     fn judge_ready(&mut self, now: Moment, number: Option<u32>, by: ReadyBy) -> Verdict {
-        ensure(self.finds_out(), || "an epoch ready in a stop".into())?;
+        ensure(self.lives_on(), || "an epoch ready in a stop".into())?;
         let newest = self.facts.epochs.last();
         let Some(epoch) = newest.filter(|newest| Some(newest.number) == number) else {
             return Err("an epoch ready that is not the newest".into());
@@ -344,6 +344,7 @@ impl Ledger {
                 readiness == Readiness::Auto && view == Some(View::Unreadable) && settled
             }
             ReadyBy::Option => readiness == Readiness::None && now == epoch.started,
+            ReadyBy::Admin if self.is_ending() => epoch.live == Some(now),
             ReadyBy::Admin => readiness == Readiness::Admin && passed,
             ReadyBy::Command => readiness == Readiness::Command && passed,
             ReadyBy::Http => readiness == Readiness::Http && passed,

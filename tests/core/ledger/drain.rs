@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Answer, Count, DrainTime, Moment, Peer, Reply, Request};
+use hot_restarter::supervisor::{
+    Answer, Count, DrainTime, Moment, Peer, Readiness, Reply, Request,
+};
 
 use super::{Cause, Epoch, Ledger, Phase, Verdict, ensure};
 use crate::kernel::Kernel;
@@ -27,6 +29,8 @@ pub(super) struct Drain {
     first: Option<(Moment, Option<u64>)>,
     /// It was said that the admin does not do what it should.
     unheard: bool,
+    /// How often in a row it has not.
+    failures: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +53,7 @@ impl Ledger {
             nothing_since: None,
             first: None,
             unheard: false,
+            failures: 0,
         };
         self.facts.phase = Phase::Draining(drain);
         if self.policy.stop_signal == Signal::USR1 {
@@ -131,9 +136,13 @@ impl Ledger {
             return;
         }
         match answer {
-            Answer::Ready { .. } => drain.stage = Stage::Due(Request::FailHealthCheck),
+            Answer::Ready { .. } => {
+                drain.failures = 0;
+                drain.stage = Stage::Due(Request::FailHealthCheck);
+            }
             Answer::Starting { .. } if alone => self.drain_is_over(now),
             Answer::Starting { .. } => {
+                drain.failures = 0;
                 let min = self.drain_time().min;
                 self.draining().expect("a drain").serves_until = now + min;
             }
@@ -143,19 +152,31 @@ impl Ledger {
 
     /// "An admin that does not answer is logged, `--drain-min` still holds."
     fn note_drain_failure(&mut self, now: Moment) {
+        let min = self.drain_time().min;
         let drain = self.draining().expect("a drain");
         drain.nothing_since = None;
+        drain.failures += 1;
         let first = !std::mem::replace(&mut drain.unheard, true);
-        let served = drain.serves_until <= now;
-        let stranger = drain.stage == Stage::Stranger;
-        if served && !stranger {
-            drain.stage = Stage::Due(Request::CountPending);
+        let in_vain = drain.failures > 2;
+        let over = in_vain && drain.stage == Stage::Stranger && drain.serves_until <= now;
+        if in_vain && drain.stage == Stage::Due(Request::FailHealthCheck) {
+            (drain.stage, drain.failures) = (Stage::Due(Request::DrainListeners), 0);
+        } else if in_vain && drain.stage == Stage::Due(Request::DrainListeners) {
+            (drain.stage, drain.failures) = (Stage::Due(Request::CountPending), 0);
+            drain.serves_until = now + min;
         }
         if first {
             self.facts.words_owed.push("drain-unheard");
         }
-        if served && stranger {
+        if over {
             self.drain_is_over(now);
+        }
+    }
+
+    /// Ctrl-Z is nothing that a drain waits for.
+    pub(super) fn note_suspended(&mut self) {
+        if let Phase::Draining(_) = self.facts.phase {
+            self.facts.signal = Some(Signal::CONT);
         }
     }
 
@@ -167,15 +188,15 @@ impl Ledger {
         };
         match (request, reply) {
             (Request::FailHealthCheck, Reply::Done | Reply::Counted(_)) => {
-                drain.stage = Stage::Due(Request::DrainListeners);
+                (drain.stage, drain.failures) = (Stage::Due(Request::DrainListeners), 0);
             }
             (Request::DrainListeners, Reply::Done | Reply::Counted(_)) => {
-                drain.stage = Stage::Due(Request::CountPending);
+                (drain.stage, drain.failures) = (Stage::Due(Request::CountPending), 0);
                 drain.serves_until = now + min;
             }
             // "Go on serving for `--drain-min` at least. Then wait until nothing is pending."
             (Request::CountPending, Reply::Counted(Count { pending, asked_older })) => {
-                let nothing = pending.requests + pending.connections == 0;
+                let nothing = pending.requests + pending.connections + pending.unsent_bytes == 0;
                 let served = drain.serves_until <= now;
                 if served && drain.first.is_none() {
                     drain.first = Some((now, asked_older));
@@ -241,6 +262,10 @@ impl Ledger {
         let waits = match drain.stage {
             Stage::Handover => {
                 let newest = self.facts.epochs.last().expect("it hands over");
+                ensure(
+                    newest.live != Some(now) || self.policy.readiness == Readiness::Admin,
+                    || "an epoch that is live and is not drained".into(),
+                )?;
                 return self.settle_starting(now, newest, kernel, deadline);
             }
             Stage::Stranger => kernel.is_asked(Peer::Admin),

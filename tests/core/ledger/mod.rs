@@ -58,6 +58,8 @@ struct Epoch {
     admin_quiet_since: Moment,
     /// When its own admin last answered.
     alive: Option<Moment>,
+    /// When it last answered that it serves.
+    live: Option<Moment>,
     workers: Option<u32>,
     /// SIGUSR1 came, and has not been passed on.
     reopen_owed: bool,

@@ -48,7 +48,8 @@ impl Ledger {
                     epoch.leader_owed |= unknown;
                 }
             }
-            Event::Childless | Event::Orphans(_) | Event::Suspended { .. } => {}
+            Event::Suspended { .. } => self.note_suspended(),
+            Event::Childless | Event::Orphans(_) => {}
         }
         self.drain_goes_on(now);
     }
@@ -69,6 +70,7 @@ impl Ledger {
             admin_asked: false,
             admin_quiet_since: now,
             alive: None,
+            live: None,
             workers: None,
             reopen_owed: false,
             forward_owed: false,
@@ -91,7 +93,7 @@ impl Ledger {
         let standing = || self.facts.epochs.iter().filter(|epoch| !epoch.failed);
         let several = self.facts.announced && standing().count() > 1;
         let newest = standing().next_back().filter(|_| several).map(|epoch| epoch.leader);
-        let wait = PARENTS_WAIT.min(self.policy.term_wait / 2);
+        let wait = PARENTS_WAIT.min((deadline - now) / 4);
         let parents = newest.map(|newest| Parents { newest, until: now + wait });
         self.facts.phase = Phase::Stopping { cause, deadline, parents };
     }
@@ -107,8 +109,6 @@ impl Ledger {
         self.facts.restart_wanted = false;
         self.facts.check = Check::None;
         self.facts.mending = None;
-        let checks = self.facts.tasks.iter_mut().filter(|running| running.task.is_check());
-        checks.for_each(|running| running.useless = true);
     }
 
     fn note_signal(&mut self, now: Moment, signal: Signal) {
@@ -161,6 +161,19 @@ impl Ledger {
             return;
         };
         let epoch = self.facts.epochs.remove(index);
+        if let Phase::Stopping { parents: Some(parents), deadline, .. } = &mut self.facts.phase
+            && parents.newest == epoch.leader
+        {
+            // Its parent is the next, and the last one has nobody to wait for.
+            let mut standing = self.facts.epochs.iter().filter(|epoch| !epoch.failed);
+            let next = standing.next_back().map(|epoch| epoch.leader);
+            let wait = PARENTS_WAIT.min((*deadline - now) / 4);
+            let older = standing.next_back();
+            match next.zip(older) {
+                Some((newest, _)) => *parents = Parents { newest, until: now + wait },
+                None => parents.until = now,
+            }
+        }
         if !self.lives_on() {
             return;
         }
@@ -276,6 +289,9 @@ impl Ledger {
         epoch.admin_quiet_since = now;
         if own {
             epoch.alive = Some(now);
+        }
+        if ready && self.facts.phase != Phase::Serving {
+            epoch.live = Some(now);
         }
         if epoch.workers.is_none() {
             epoch.workers = workers;

@@ -148,23 +148,68 @@ fn an_admin_that_comes_back() {
     assert!(!has_asked_to_end(&story), "it has been told just now");
 }
 
-/// What it does not do is given up after `--drain-min`, and what is pending waited for all the same.
+/// What it does not do is given up after some attempts, and what it does do is made use of.
 #[test]
 fn an_admin_that_will_not_fail_its_health_check() {
     let mut story = Story::serving(drains(), 1);
     story.receive("TERM");
     story.answer(Peer::Admin, READY);
-    while request(&story) == Some(Request::FailHealthCheck) {
+    for _ in 0..3 {
+        assert_eq!(request(&story), Some(Request::FailHealthCheck));
         story.reply(Reply::Failed);
         story.pass(0.5);
     }
+    assert_eq!(request(&story), Some(Request::DrainListeners));
+    story.reply(Reply::Done);
     story.reply(pending(2));
-    assert!(!has_asked_to_end(&story));
-    for _ in 0..2 {
-        story.pass(0.5);
-        story.reply(pending(0));
+    for _ in 0..11 {
+        count(&mut story, 0);
     }
+    assert!(!has_asked_to_end(&story), "it has been told just now");
+    count(&mut story, 0);
     assert!(story.done().contains(&ASKED_TO_END));
+}
+
+/// A probe that says no is about restarts, and in a stop there will be none: who is LIVE is
+/// drained.
+#[test]
+fn a_new_epoch_that_serves_and_is_not_found_ready() {
+    let policy = Policy { readiness: Readiness::Http, ..drains() };
+    let mut story = Story::serving(policy, 1);
+    story.receive("HUP");
+    story.receive("USR1");
+    story.pass(0.01);
+    story.receive("TERM");
+    story.forget();
+    story.answer(Peer::Admin, READY);
+    assert_eq!(story.then(), ["SIGUSR1 to catchers of epoch 1", "ask admin of epoch 1"]);
+    story.answer(Peer::Admin, READY);
+    assert_eq!(request(&story), Some(Request::FailHealthCheck));
+}
+
+/// One answer that is late ends nothing, however short the least time.
+#[test]
+fn one_failure_is_none() {
+    let drain = DrainTime { timeout: Duration::from_secs(20), min: Duration::ZERO };
+    let mut story = Story::serving(Policy { drain: Some(drain), ..drains() }, 1);
+    story.receive("TERM");
+    for _ in 0..2 {
+        story.answer(Peer::Admin, Answer::No);
+        assert!(!has_asked_to_end(&story));
+        story.pass(0.5);
+    }
+    story.answer(Peer::Admin, READY);
+    assert_eq!(request(&story), Some(Request::FailHealthCheck));
+}
+
+/// Ctrl-Z in a drain stops nobody: it is to serve, and to be waited for.
+#[test]
+fn ctrl_z_in_a_drain() {
+    let mut story = Story::serving_with(drains(), 1, |kernel| kernel.terminal = true);
+    story.drains();
+    story.forget();
+    story.suspend(0);
+    assert_eq!(story.then(), ["SIGCONT to group of epoch 0"]);
 }
 
 /// As long as what is pending is not known, it may be something.

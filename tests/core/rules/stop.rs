@@ -2,9 +2,10 @@
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Policy, Status};
+use hot_restarter::supervisor::{Policy, Status, View};
 
 use super::CRASH;
+use crate::kernel::Kernel;
 use crate::story::{SUCCESS, Story, defaults, signal};
 use crate::world::World;
 
@@ -205,4 +206,24 @@ fn nothing_comes_after_the_exit() {
     assert_eq!(story.exit_code(), Some("0"));
     let World { supervisor, .. } = &story.world;
     assert_eq!(supervisor.next_deadline(), None);
+}
+
+/// Each epoch is asked to end by the one after it, or when that has ended: all at once, an older
+/// one may find its parent gone.
+#[test]
+fn epochs_are_asked_one_after_the_other() {
+    let announces = |kernel: &mut Kernel| kernel.first_view = View::Ready;
+    let mut story = Story::serving_with(defaults(), 3, announces);
+    story.receive("TERM");
+    assert_eq!(story.then()[..2], told_to_end(2));
+    story.epoch_ends(2, SUCCESS);
+    assert_eq!(story.then()[1..], told_to_end(1));
+    story.pass(0.9);
+    assert!(!story.done().contains(&"SIGTERM to group of epoch 0"));
+    story.pass(0.1);
+    assert!(story.done().contains(&"SIGTERM to group of epoch 0"), "a second is enough");
+}
+
+fn told_to_end(epoch: u32) -> [String; 2] {
+    ["TERM", "CONT"].map(|name| format!("SIG{name} to group of epoch {epoch}"))
 }
