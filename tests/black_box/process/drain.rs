@@ -41,6 +41,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::drain_by_an_admin_that_refuses", Needs::Nothing, refuses),
         trial("process::signals_in_a_drain", Needs::Nothing, signals),
         trial("process::drain_amid_a_handover", Needs::Nothing, amid_a_handover),
+        trial("process::drain_amid_a_handover_without_end", Needs::Nothing, handover_lasts),
         trial("process::drain_amid_a_handover_that_fails", Needs::Nothing, handover_fails),
         trial("process::drain_of_an_epoch_that_ends", Needs::Nothing, ends_itself),
         trial("process::drain_before_anybody_serves", Needs::Nothing, before_it_serves),
@@ -262,6 +263,20 @@ fn amid_a_handover() {
     assert_eq!(restarter.code(), 0, "{}", restarter.log());
     restarter.says(" ready epoch=1 ");
     restarter.says("drained: nothing is pending after ");
+}
+
+/// It delays nothing either, and the log does not say that anything was drained.
+fn handover_lasts() {
+    let server = Server::tcp(idle(0));
+    let scene = Scene::new();
+    let (mut restarter, _) = draining(&scene, &server, "2");
+    restarted(&scene, &restarter);
+    restarter.signal(libc::SIGTERM);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    restarter.says(
+        "warn…drained: --drain-timeout is over and the newest epoch is not ready, so nothing was",
+    );
+    scene.assert_empty();
 }
 
 /// The one before it serves, and is drained.

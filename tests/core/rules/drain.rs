@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hot_restarter::supervisor::{Answer, DrainTime, Peer, Policy, Readiness, Reply, Request, View};
+use crate::words;
+use hot_restarter::supervisor::{
+    Answer, DrainTime, Peer, Pending, Policy, Readiness, Reply, Request, View, WaitsFor, What,
+};
 
 use super::CRASH;
 use crate::story::{READY, STARTING, SUCCESS, Story, counted, drains, pending};
@@ -432,4 +435,47 @@ fn a_drain_without_a_least_time() {
     story.pass(0.5);
     story.reply(pending(0));
     assert!(story.done().contains(&ASKED_TO_END));
+}
+
+/// What the log says last of the kind that this picks.
+fn said<T>(story: &Story, pick: impl Fn(&What) -> Option<T>) -> Option<T> {
+    story.world.actions.iter().rev().filter_map(words::logged).find_map(pick)
+}
+
+/// "Progress every few seconds", and only of what is known.
+#[test]
+fn progress_is_told() {
+    let mut story = Story::serving(drains(), 1);
+    story.drains();
+    story.reply(pending(2));
+    let waits_for = |story: &Story| {
+        said(story, |what| {
+            if let What::DrainsOn { waits_for, .. } = what { Some(*waits_for) } else { None }
+        })
+    };
+    story.pass(3.0);
+    let two = Pending { requests: 2, ..Pending::default() };
+    assert_eq!(waits_for(&story), Some(WaitsFor::Pending(two)));
+    story.reply(Reply::Failed);
+    story.pass(3.0);
+    assert_eq!(waits_for(&story), Some(WaitsFor::Admin), "what was pending then is old");
+}
+
+/// What is left of a stop counts from the signal, also when its drain is over.
+#[test]
+fn a_second_signal_is_told_what_is_left() {
+    let mut story = Story::serving(drains(), 1);
+    story.drains();
+    let left = |story: &Story| {
+        said(story, |what| {
+            if let What::AlreadyStopping { left, .. } = what { Some(left.as_secs()) } else { None }
+        })
+    };
+    story.pass(10.0);
+    story.receive("INT");
+    assert_eq!(left(&story), Some(20));
+    story.pass(16.0);
+    assert!(has_asked_to_end(&story));
+    story.receive("INT");
+    assert_eq!(left(&story), Some(4));
 }
