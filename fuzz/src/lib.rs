@@ -9,10 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use hot_restarter::envoy::admin::{self, ServerInfo};
 use hot_restarter::envoy::shared_memory::{
     FileId, Flag, SharedMemory, flag, lower_flag, mapping_in, path_of,
 };
-use hot_restarter::envoy::{admin, base_id_in, drain, has_bound};
+use hot_restarter::envoy::{base_id_in, drain, has_bound};
 use hot_restarter::http::{ANSWER_LIMIT, Address, Decoder, Malformed, Response, Url, Wanted};
 use hot_restarter::procfs::{parse_caught, parse_children, parse_effective_user, parse_stat};
 use hot_restarter::supervisor::{Answer, Mended, Reply, Request};
@@ -144,8 +145,10 @@ pub fn pending(data: &[u8]) {
 
 /// The body of `/server_info`: it speaks for one epoch at most, and only with status 200.
 pub fn server_info(data: &[u8]) {
-    let said =
-        |status, epoch| admin::answer(&Response { status, body: data.to_vec() }, epoch, None);
+    let said = |status, epoch| {
+        let info = ServerInfo::of(&Response { status, body: data.to_vec() });
+        info.map_or(Answer::No, |info| info.answer(epoch, None))
+    };
     match admin::server_info(data) {
         None => assert_eq!(said(200, 0), Answer::No),
         Some(info) => {

@@ -310,8 +310,8 @@ impl Settings<'_> {
         ensure!(admin, "{drains} needs an --envoy-admin, which is told to drain");
         ensure!(
             timeout + AFTER_DRAIN <= term_wait,
-            "{drains} counts towards {waits}, which must be {} s more at least for Envoy to end",
-            AFTER_DRAIN.as_secs()
+            "{drains} counts towards {waits}, which must be {} s at least for Envoy to end",
+            (timeout + AFTER_DRAIN).as_millis().div_ceil(1000)
         );
         let least = min.unwrap_or(DRAIN_LEAST.min(timeout));
         ensure!(least <= timeout, "{} is more than {drains}", self.given(&DRAIN_MIN));

@@ -209,7 +209,10 @@ fn refusals_name_what_is_at_fault() {
     }
     let drain = ["--envoy-admin", "unix:/a", "--drain-timeout", "25", "x"];
     let variable = refusal(&drain, &[("HOT_RESTARTER_TERM_WAIT", "25")]);
-    assert!(variable.contains("towards HOT_RESTARTER_TERM_WAIT=25, which"), "{variable}");
+    assert!(
+        variable.contains("towards HOT_RESTARTER_TERM_WAIT=25, which must be 30 s"),
+        "{variable}"
+    );
     let variable = refusal(&["x"], &[("HOT_RESTARTER_MAX_EPOCHS", "1")]);
     assert!(variable.contains("\"1\" for HOT_RESTARTER_MAX_EPOCHS"), "{variable}");
 }

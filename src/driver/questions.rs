@@ -1,7 +1,8 @@
 //! Questions to servers: whether an epoch is ready, and why the answer was no; and to drain.
 
 use super::Driver;
-use crate::envoy::{admin, drain};
+use crate::envoy::admin::{self, ServerInfo};
+use crate::envoy::drain;
 use crate::http::{self, Exchange, Method, Response, Wanted};
 use crate::log::Record;
 use crate::supervisor::{
@@ -91,17 +92,30 @@ impl Driver {
         peer: Peer,
         response: &Result<Response, http::Failure>,
     ) -> Event {
-        let answer = match (peer, response) {
-            (Peer::Admin, Ok(response)) => admin::answer(response, epoch, self.base_id(epoch)),
-            (Peer::Probe, Ok(response)) if (200..300).contains(&response.status) => {
+        let info = match (peer, response) {
+            (Peer::Admin, Ok(response)) => ServerInfo::of(response),
+            (Peer::Admin, Err(_)) | (Peer::Probe, _) => None,
+        };
+        let answer = match (info, response) {
+            // Whose Envoy it is matters only where the epoch is right.
+            (Some(info), _) if info.restart_epoch == epoch => {
+                info.answer(epoch, self.base_id(epoch))
+            }
+            (None, Ok(response)) if peer == Peer::Probe && is_success(response) => {
                 Answer::Ready { workers: None }
             }
-            (Peer::Admin, Err(_)) | (Peer::Probe, _) => Answer::No,
+            (Some(_) | None, _) => Answer::No,
         };
-        match answer {
-            Answer::Ready { .. } => {}
-            Answer::Starting { .. } => self.refused(epoch, "its admin says that it starts"),
-            Answer::No => self.refused(epoch, &self.refusal(peer, response)),
+        match (answer, info) {
+            (Answer::Ready { .. }, _) => {}
+            (Answer::Starting { .. }, _) => self.refused(epoch, "its admin says that it starts"),
+            (Answer::No, Some(info)) => {
+                let base_id = info.base_id.map(|base_id| format!(" of base id {base_id}"));
+                let base_id = base_id.unwrap_or_default();
+                let (asked, other) = (self.asked(peer), info.restart_epoch);
+                self.refused(epoch, &format!("{asked}: epoch {other}{base_id} answered"));
+            }
+            (Answer::No, None) => self.refused(epoch, &self.refusal(peer, response)),
         }
         Event::Answered { epoch, peer, answer }
     }
@@ -153,23 +167,25 @@ impl Driver {
         }
     }
 
-    /// Why an answer does not say that an epoch is ready: one clause for the log.
-    fn refusal(&self, peer: Peer, answer: &Result<Response, http::Failure>) -> String {
-        let asked = match peer {
+    /// Who is asked, as the option that names them was given.
+    fn asked(&self, peer: Peer) -> String {
+        match peer {
             Peer::Probe => self.url.as_ref().map(|url| format!("--ready {url}")),
             Peer::Admin => self.admin.as_ref().map(|address| format!("--envoy-admin {address}")),
-        };
-        let asked = asked.unwrap_or_default();
+        }
+        .unwrap_or_default()
+    }
+
+    /// Why there is no answer, or none that says anything: one clause for the log.
+    fn refusal(&self, peer: Peer, answer: &Result<Response, http::Failure>) -> String {
+        let asked = self.asked(peer);
         match answer {
             Err(failure) => format!("{asked}: {failure}"),
-            Ok(response) => match admin::server_info(&response.body) {
-                Some(info) if peer == Peer::Admin && response.status == 200 => {
-                    let base_id = info.base_id.map(|base_id| format!(" of base id {base_id}"));
-                    let base_id = base_id.unwrap_or_default();
-                    format!("{asked}: epoch {}{base_id} answered", info.restart_epoch)
-                }
-                _ => format!("{asked}: answered with status {}", response.status),
-            },
+            Ok(response) => format!("{asked}: answered with status {}", response.status),
         }
     }
+}
+
+fn is_success(response: &Response) -> bool {
+    (200..300).contains(&response.status)
 }

@@ -64,21 +64,25 @@ pub fn server_info(body: &[u8]) -> Option<ServerInfo> {
     Some(ServerInfo { state, restart_epoch, concurrency, base_id })
 }
 
-/// What the answer of an admin says of this epoch, whose base id is known or not.
-pub fn answer(response: &Response, epoch: u32, base_id: Option<u64>) -> Answer {
-    // Only 200 comes with an answer; the admin of another epoch speaks for itself alone, and so
-    // does that of another Envoy, which may have an epoch of the same number.
-    let info = if response.status == 200 { server_info(&response.body) } else { None };
-    let is_ours = |info: &ServerInfo| {
-        let another = info.base_id.zip(base_id).is_some_and(|(theirs, ours)| theirs != ours);
-        info.restart_epoch == epoch && !another
-    };
-    match info.filter(is_ours) {
-        None => Answer::No,
-        Some(ServerInfo { state, concurrency: workers, .. }) => match state {
+impl ServerInfo {
+    /// What an answer to [`SERVER_INFO`] says. Only 200 comes with one.
+    pub fn of(response: &Response) -> Option<Self> {
+        if response.status == 200 { server_info(&response.body) } else { None }
+    }
+
+    /// What it says of this epoch, whose base id is known or not.
+    pub fn answer(&self, epoch: u32, base_id: Option<u64>) -> Answer {
+        // The admin of another epoch speaks for itself alone, and so does that of another Envoy,
+        // which may have an epoch of the same number.
+        let another = self.base_id.zip(base_id).is_some_and(|(theirs, ours)| theirs != ours);
+        if self.restart_epoch != epoch || another {
+            return Answer::No;
+        }
+        let workers = self.concurrency;
+        match self.state {
             State::Live | State::Draining => Answer::Ready { workers },
             State::PreInitializing | State::Initializing => Answer::Starting { workers },
-        },
+        }
     }
 }
 
@@ -110,7 +114,8 @@ mod tests {
     }
 
     fn said(status: u16, body: &str, epoch: u32) -> Answer {
-        answer(&Response { status, body: body.into() }, epoch, None)
+        let info = ServerInfo::of(&Response { status, body: body.into() });
+        info.map_or(Answer::No, |info| info.answer(epoch, None))
     }
 
     #[test]
@@ -118,7 +123,8 @@ mod tests {
         let by = |options: &str, base_id| {
             let options = format!(r#""restart_epoch": 3, {options}"#);
             let body = body("LIVE", &options).into();
-            answer(&Response { status: 200, body }, 3, base_id) != Answer::No
+            let info = ServerInfo::of(&Response { status: 200, body }).expect("an answer");
+            info.answer(3, base_id) != Answer::No
         };
         assert!(by("", Some(71)));
         assert!(by("", None));
