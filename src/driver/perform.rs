@@ -67,6 +67,7 @@ impl Driver {
                     self.log.say(Level::Warn, "resumed", &message);
                 }
             }
+            Action::Restart(_) => {}
             Action::RecordMemory => self.oom_kills = memory::oom_kills(),
             Action::Log(notice) => self.say(&notice),
             Action::NameSurvivors => {

@@ -157,6 +157,7 @@ impl Driver {
             &notice.what,
             What::NotReady { .. }
                 | What::DrainUnheard
+                | What::AdminLost
                 | What::Ready { by: ReadyBy::Takeover, .. }
                 | What::RestartFailed { failure: Failure::Late { .. }, .. }
         );

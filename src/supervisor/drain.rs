@@ -101,7 +101,7 @@ impl Draining {
         self.next_ask = if now < self.serve_until { pause.min(self.serve_until) } else { pause };
     }
 
-    fn waits_for(&self, now: Moment, alone: bool) -> WaitsFor {
+    pub(super) fn waits_for(&self, now: Moment, alone: bool) -> WaitsFor {
         match (self.step, self.pending) {
             (Step::Handover, _) => WaitsFor::Handover,
             (_, None) => WaitsFor::Admin,

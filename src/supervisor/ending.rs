@@ -117,23 +117,23 @@ impl Ending {
 }
 
 impl Supervisor {
-    pub(super) fn stop_asked(&mut self, now: Moment, signal: Signal) {
+    pub(super) fn stop_asked(&mut self, now: Moment, reason: StopReason) {
         match &self.phase {
-            Phase::Serving => self.stop(now, StopReason::Signal(signal), Outcome::Stopped),
+            Phase::Serving => self.stop(now, reason, Outcome::Stopped),
             Phase::Draining(_) | Phase::Stopping(_) | Phase::Killing(_) => {
-                self.say_already_stopping(now, signal);
+                self.say_already_stopping(now, reason);
             }
             Phase::Ended => {}
         }
     }
 
-    pub(super) fn say_already_stopping(&mut self, now: Moment, signal: Signal) {
+    pub(super) fn say_already_stopping(&mut self, now: Moment, reason: StopReason) {
         let deadline = match &self.phase {
             Phase::Draining(draining) => draining.since() + self.policy.term_wait,
             Phase::Stopping(ending) | Phase::Killing(ending) => ending.deadline,
             Phase::Serving | Phase::Ended => return,
         };
-        self.say(What::AlreadyStopping { signal, left: deadline - now });
+        self.say(What::AlreadyStopping { reason, left: deadline - now });
     }
 
     /// The way out begins, once: with a drain if one is wanted and somebody may be served.
@@ -142,15 +142,16 @@ impl Supervisor {
         let term_wait = self.policy.term_wait;
         let epochs = self.epochs.len();
         self.say(What::Stopping { reason, epochs, term_wait });
-        if self.restart.take().is_some() {
-            let why = "everything is being stopped".into();
-            self.say(What::RestartRefused { why });
-        }
+        self.refuse_waiting();
         self.mending = None;
         match (reason, self.policy.drain) {
-            (StopReason::Signal(_), Some(time)) => self.begin_drain(now, time),
+            (StopReason::Signal(_) | StopReason::Command, Some(time)) => {
+                self.settle_failed();
+                self.begin_drain(now, time);
+            }
             (
                 StopReason::Signal(_)
+                | StopReason::Command
                 | StopReason::LastEpochEnded
                 | StopReason::NobodyServes
                 | StopReason::Interrupted
@@ -164,6 +165,7 @@ impl Supervisor {
     pub(super) fn ask_to_end(&mut self, now: Moment, since: Moment, outcome: Outcome) {
         let term_wait = self.policy.term_wait;
         let epochs = self.epochs.len();
+        self.settle_stopped();
         self.kill_tasks(|_| true);
         let mut ending = Ending::new(outcome, now, since + term_wait);
         ending.groups.extend(self.epochs.iter().map(|epoch| epoch.leader));
@@ -234,7 +236,8 @@ impl Supervisor {
     /// Kills everything; what is in the group of an epoch that has just ended included, before
     /// it is reaped, while the group's number is still its own.
     pub(super) fn kill(&mut self, now: Moment, outcome: Outcome, ended: Option<usize>) {
-        self.restart = None;
+        self.settle_waiting();
+        self.settle_stopped();
         self.mending = None;
         self.kill_tasks(|_| true);
         for index in 0..self.epochs.len() {

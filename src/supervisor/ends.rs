@@ -1,6 +1,9 @@
 //! Ends of epochs while we serve.
 
-use super::{Action, End, Moment, Outcome, Phase, State, Status, StopReason, Supervisor, What};
+use super::{
+    Action, End, Moment, Outcome, Phase, RestartOutcome, State, Status, StopReason, Supervisor,
+    What,
+};
 use crate::signal::Signal;
 
 /// Where one stands among the living epochs that count.
@@ -69,6 +72,9 @@ impl Supervisor {
                 Status::Exited(_) | Status::Signaled(_),
             ) => {
                 self.say_of(number, leader, What::EndedUnexpectedly { end });
+                if starting {
+                    self.settle(RestartOutcome::Fatal { epoch: number, end });
+                }
                 self.kill(now, Outcome::Unexpected(end.status), Some(index));
             }
         }

@@ -1,13 +1,15 @@
 //! Signals to us, and those that are passed on.
 
-use super::{Action, Epoch, Moment, Phase, Pid, Reach, State, Supervisor, What};
+use super::{
+    Action, Command, Epoch, Moment, Phase, Pid, Reach, State, StopReason, Supervisor, What,
+};
 use crate::signal::{Meaning, Signal};
 
 /// What a signal to us does.
 impl Supervisor {
     pub(super) fn signal(&mut self, now: Moment, signal: Signal) {
         match signal.meaning() {
-            Meaning::Stop => self.stop_asked(now, signal),
+            Meaning::Stop => self.stop_asked(now, StopReason::Signal(signal)),
             Meaning::Restart => self.restart_asked(now),
             Meaning::Reopen => self.forward(now, signal, Self::reopen),
             Meaning::ToGroups => self.forward(now, signal, Self::forward_to_group),
@@ -17,13 +19,22 @@ impl Supervisor {
         }
     }
 
+    /// What a client asks for does what the signal does.
+    pub(super) fn command(&mut self, now: Moment, command: Command) {
+        match command {
+            Command::Reload => self.restart_asked(now),
+            Command::Reopen => self.forward(now, Signal::USR1, Self::reopen),
+            Command::Stop => self.stop_asked(now, StopReason::Command),
+        }
+    }
+
     /// The signals that are passed on go to every living epoch, a stop notwithstanding: an
     /// epoch that drains still writes its log.
     fn forward(&mut self, now: Moment, signal: Signal, deliver: fn(&mut Self, usize, Signal)) {
         match &self.phase {
             // Every epoch has had it or will, and a second one makes many servers cut their drain.
             Phase::Draining(_) | Phase::Stopping(_) if signal == self.policy.stop_signal => {
-                self.say_already_stopping(now, signal);
+                self.say_already_stopping(now, StopReason::Signal(signal));
             }
             Phase::Serving | Phase::Draining(_) | Phase::Stopping(_) => {
                 for index in 0..self.epochs.len() {

@@ -25,7 +25,9 @@ mod ends;
 mod forwarding;
 mod looks;
 mod notice;
+mod outcome;
 mod readiness;
+mod report;
 mod restart;
 mod rollback;
 mod tasks;
@@ -39,15 +41,18 @@ pub use drain::DrainTime;
 use drain::Draining;
 use ending::{Ending, Outcome};
 pub use notice::{Drained, End, Failure, Level, Notice, ReadyBy, StopReason, WaitsFor, What};
+pub use outcome::RestartOutcome;
+use outcome::UnderWay;
 pub use readiness::SETTLING;
 use readiness::Starting;
+pub use report::{EpochReport, EpochState, PhaseReport, Report, RestartReport};
 pub use restart::Obstacle;
 use restart::Restart;
 use rollback::Mending;
 use tasks::Running;
 pub use vocabulary::{
-    Action, Answer, Count, Event, Mended, Moment, Orphan, Peer, Pending, Pid, Reach, Readiness,
-    Reply, Request, StartFailure, Task, View,
+    Action, Answer, Command, Count, Event, Mended, Moment, Orphan, Peer, Pending, Pid, Reach,
+    Readiness, Reply, Request, RestartStage, RestartStep, StartFailure, Task, View,
 };
 
 pub use crate::exit::Status;
@@ -142,9 +147,14 @@ pub struct Supervisor {
     /// that never served is used again.
     next: u32,
     restart: Option<Restart>,
+    /// The restart that is being checked, or whose epoch is started or cleared away, until it has
+    /// settled.
+    under_way: Option<UnderWay>,
     /// What the last failed epoch left has not been cleared away.
     mending: Option<Mending>,
     last_start: Option<Moment>,
+    /// The admin of the newest epoch has not answered since a restart failed.
+    admin_lost: bool,
     /// An epoch of this run announced its readiness, so no later one is ready by the clock.
     announces: bool,
     phase: Phase,
@@ -161,8 +171,10 @@ impl Supervisor {
             tasks: Vec::new(),
             next: 0,
             restart: None,
+            under_way: None,
             mending: None,
             last_start: None,
+            admin_lost: false,
             announces: false,
             phase: Phase::Serving,
             actions: VecDeque::new(),
@@ -223,6 +235,7 @@ impl Supervisor {
                 self.start();
             }
             Event::Signal(signal) => self.signal(now, signal),
+            Event::Command(command) => self.command(now, command),
             Event::Exited { pid, status, out_of_memory } => {
                 if let Some(index) = self.epochs.iter().position(|epoch| epoch.leader == pid) {
                     self.epoch_ended(now, index, End { status, out_of_memory });

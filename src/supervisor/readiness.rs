@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::looks::Looks;
 use super::{
-    Action, Answer, Epoch, Moment, Peer, Phase, Pid, Readiness, ReadyBy, State, Supervisor, View,
-    What,
+    Action, Answer, Epoch, Moment, Peer, Phase, Pid, Readiness, ReadyBy, RestartOutcome, State,
+    Supervisor, View, What,
 };
 use crate::signal::Signal;
 
@@ -159,7 +159,7 @@ impl Supervisor {
         }
     }
 
-    fn ask_admin(&mut self, epoch: u32) {
+    pub(super) fn ask_admin(&mut self, epoch: u32) {
         self.note_admin_asked(epoch);
         self.act(Action::Ask { epoch, peer: Peer::Admin });
     }
@@ -212,6 +212,7 @@ impl Supervisor {
             Answer::No => (None, None),
             Answer::Starting { workers } | Answer::Ready { workers } => (Some(now), workers),
         };
+        self.note_whether_lost(index, answer);
         let before = index.checked_sub(1).and_then(|before| self.epochs[before].workers);
         let epoch = &mut self.epochs[index];
         if let State::Starting(starting) = &mut epoch.state {
@@ -309,6 +310,8 @@ impl Supervisor {
         };
         self.say_of(number, leader, What::Ready { after, by });
         self.act(Action::RecordMemory);
+        self.admin_lost = false;
+        self.settle(RestartOutcome::Ready { epoch: number, after });
         // In a stop nobody gets its signal twice, for whatever reason.
         let twice = self.is_ending() && self.policy.stop_signal == Signal::USR1;
         if starting.reopen_owed && !twice {

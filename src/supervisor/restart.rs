@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::looks::Looks;
 use super::notice::Seconds;
+use super::outcome::{STOPPED, UnderWay};
 use super::readiness::Starting;
 use super::{
-    Action, Epoch, Moment, Outcome, Phase, Pid, Readiness, ReadyBy, StartFailure, State,
-    StopReason, Supervisor, Task, View, What,
+    Action, Epoch, Moment, Outcome, Phase, Pid, Readiness, ReadyBy, RestartOutcome, RestartStep,
+    StartFailure, State, StopReason, Supervisor, Task, View, What,
 };
 
 /// A hot restart that was asked for and has not begun.
@@ -103,17 +104,18 @@ impl Supervisor {
         match self.phase {
             Phase::Serving => {}
             Phase::Draining(_) | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
-                let why = "everything is being stopped".into();
-                return self.say(What::RestartRefused { why });
+                return self.say(What::RestartRefused { why: STOPPED.into() });
             }
         }
         let Some(restart) = &mut self.restart else {
             self.restart = Some(Restart::new());
+            self.act(Action::Restart(RestartStep::Asked));
             return self.try_restart(now);
         };
         let checking = restart.stage == Stage::Checking;
         if checking && !mem::replace(&mut restart.again, true) {
             let obstacle = Obstacle::Checking;
+            self.act(Action::Restart(RestartStep::Asked));
             return self.say_of(self.next + 1, None, What::RestartQueued { obstacle });
         }
         self.say_of(self.next, None, What::RestartAlreadyQueued);
@@ -191,7 +193,11 @@ impl Supervisor {
         };
         // What the check has seen may be old when this is over. It will be run again, for whoever
         // asked meanwhile as well.
-        (restart.stage, restart.again) = (Stage::Waiting, false);
+        if mem::replace(&mut restart.stage, Stage::Waiting) != Stage::Waiting {
+            restart.again = false;
+            self.under_way = None;
+            self.actions.push_back(Action::Restart(RestartStep::PutOff));
+        }
         let said = restart.obstacle.replace(obstacle);
         // The rest of an interval differs each time; it is said once.
         if said.map(|said| mem::discriminant(&said)) != Some(mem::discriminant(&obstacle)) {
@@ -241,7 +247,12 @@ impl Supervisor {
         let Some(restart) = &mut self.restart else {
             return;
         };
-        if self.policy.check_timeout.is_some() && restart.stage == Stage::Waiting {
+        let begins = restart.stage == Stage::Waiting;
+        if begins {
+            self.under_way = Some(UnderWay::Checking);
+            self.actions.push_back(Action::Restart(RestartStep::Begins));
+        }
+        if self.policy.check_timeout.is_some() && begins {
             restart.stage = Stage::Checking;
             restart.obstacle = None;
             restart.looks = None;
@@ -262,9 +273,26 @@ impl Supervisor {
 
     /// The restart is refused, and nothing else has changed.
     pub(super) fn check_failed(&mut self, now: Moment, why: String) {
-        self.say_of(self.next, None, What::RestartRefused { why });
-        if self.restart.take().is_some_and(|restart| restart.again) {
-            self.restart_asked(now);
+        self.say_of(self.next, None, What::RestartRefused { why: why.clone() });
+        self.settle(RestartOutcome::Refused { why });
+        self.restart = self.restart.take().filter(|restart| restart.again).map(|_| Restart::new());
+        self.try_restart(now);
+    }
+
+    /// The restart that waits will not be.
+    pub(super) fn refuse_waiting(&mut self) {
+        if self.restart.is_some() {
+            self.say(What::RestartRefused { why: STOPPED.into() });
+        }
+        self.settle_waiting();
+    }
+
+    /// What a restart that was asked for waits for, if one does.
+    pub(super) fn waiting(&self) -> Option<Option<Obstacle>> {
+        let restart = self.restart.as_ref()?;
+        match restart.stage {
+            Stage::Waiting => Some(restart.obstacle),
+            Stage::Checking | Stage::Checked => restart.again.then_some(Some(Obstacle::Checking)),
         }
     }
 
@@ -305,6 +333,7 @@ impl Supervisor {
         self.epochs.push(epoch);
         self.next = number + 1;
         self.last_start = Some(now);
+        self.under_way = self.under_way.map(|_| UnderWay::Starting { epoch: number });
         // Whatever the last failed epoch left, this one has found it.
         self.mending = None;
         self.say_of(number, leader, What::Started);
@@ -322,7 +351,8 @@ impl Supervisor {
             self.say_of(number, None, What::NotStarted { why });
             self.stop(now, StopReason::CannotStart, Outcome::CannotStart(exit));
         } else {
-            self.say_of(number, None, What::RestartRefused { why });
+            self.say_of(number, None, What::RestartRefused { why: why.clone() });
+            self.settle(RestartOutcome::Refused { why });
             self.try_restart(now);
         }
     }

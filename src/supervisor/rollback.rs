@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::looks::Looks;
 use super::{
-    Action, End, Epoch, Failure, Mended, Moment, Outcome, Pid, State, Supervisor, Task, What,
+    Action, End, Epoch, Failure, Mended, Moment, Outcome, Pid, RestartOutcome, State, Supervisor,
+    Task, UnderWay, What,
 };
 use crate::signal::Signal;
 
@@ -48,7 +49,8 @@ impl Supervisor {
         let newest = self.epochs.last_mut().expect("it takes too long");
         let Epoch { number, leader, started, .. } = *newest;
         newest.state = State::Failed { complain_at: Some(now + GONE_WAIT) };
-        self.say_failed(number, leader, Failure::Late { after: now - started });
+        let failure = Failure::Late { after: now - started };
+        self.say_failed(number, leader, failure);
         self.kill_tasks(|task| task == Task::Probe { epoch: number, leader });
         // While its leader lives its members can be told, whatever group they are in.
         self.act(Action::KillEpoch { leader });
@@ -68,6 +70,7 @@ impl Supervisor {
         let before = self.epochs.len().checked_sub(2).map(|before| self.epochs[before].number);
         let newest = before.expect("an older epoch lives");
         self.say_of(number, leader, What::RestartFailed { failure, newest });
+        self.under_way = self.under_way.take().map(|_| UnderWay::Failed { epoch: number, failure });
     }
 
     /// The leader of a failed epoch has ended: the epoch before it is the newest again, and the
@@ -89,6 +92,7 @@ impl Supervisor {
         }
         if self.is_ending() {
             // Nobody will need that memory again.
+            self.settle_failed();
             return;
         }
         let looks = Looks::begin_now(now);
@@ -117,6 +121,7 @@ impl Supervisor {
             State::Failed { complain_at } => {
                 *complain_at = None;
                 self.say_of(number, leader, What::NotGone);
+                self.settle_failed();
             }
             State::Starting(_) | State::Ready => self.mend(now),
         }
@@ -146,6 +151,7 @@ impl Supervisor {
             Mended::Clean => return self.is_mended(now),
             Mended::Served => {
                 self.say_of(failed, group, What::EndedServing { end });
+                self.settle(RestartOutcome::Fatal { epoch: failed, end });
                 return self.kill(now, Outcome::Unexpected(end.status), None);
             }
             Mended::Repaired => {
@@ -164,12 +170,14 @@ impl Supervisor {
             self.look_after_mending();
         } else {
             self.say_of(failed, None, What::NotRepaired { why });
+            self.settle_failed();
             self.try_restart(now);
         }
     }
 
     fn is_mended(&mut self, now: Moment) {
         self.mending = None;
+        self.settle_failed();
         if !self.look_after_mending() {
             self.try_restart(now);
         }

@@ -73,7 +73,7 @@ impl Supervisor {
         match task {
             Task::Check { .. } if passed => self.check_passed(now, now - since),
             Task::Check { .. } => {
-                self.check_failed(now, format!("the check {status}, so nothing was started"));
+                self.check_failed(now, format!("the check {status}"));
             }
             Task::Probe { epoch, .. } => self.probed(now, epoch, passed),
         }

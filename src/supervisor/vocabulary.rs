@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use super::Notice;
+use super::{Notice, RestartOutcome};
 use crate::exit::{Exit, Status};
 use crate::signal::Signal;
 
@@ -203,6 +203,46 @@ pub struct StartFailure {
     pub why: String,
 }
 
+/// What a client of the control socket asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// A hot restart, as SIGHUP does.
+    Reload,
+    /// That logs are reopened, as SIGUSR1 does.
+    Reopen,
+    /// A stop, as SIGTERM does.
+    Stop,
+}
+
+/// Where a hot restart is between the question and its outcome. At most one waits and one is under
+/// way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RestartStage {
+    /// It waits, and whoever asks for a restart meanwhile has asked for this one.
+    Waiting,
+    /// It is being checked, or its epoch started. What is asked for meanwhile is another one.
+    UnderWay,
+}
+
+/// How far a hot restart has come. Each one that was asked for settles, before the exit at the
+/// latest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RestartStep {
+    /// One has been asked for while none waited, and waits.
+    Asked,
+    /// The one that waits is under way.
+    Begins,
+    /// The one that was under way waits again, as one with what was asked for meanwhile.
+    PutOff,
+    /// This has become of one.
+    Settled {
+        /// Of which.
+        stage: RestartStage,
+        /// What.
+        outcome: RestartOutcome,
+    },
+}
+
 /// What the world tells the core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
@@ -210,6 +250,8 @@ pub enum Event {
     Begin,
     /// A signal has reached us.
     Signal(Signal),
+    /// A client asks for something.
+    Command(Command),
     /// A direct child has ended and waits to be reaped; its pid is still its own.
     Exited {
         /// The child.
@@ -396,6 +438,8 @@ pub enum Action {
         /// The group.
         group: Pid,
     },
+    /// Tell whoever asked for a hot restart how far it has come.
+    Restart(RestartStep),
     /// Note how often the out-of-memory killer has struck so far.
     RecordMemory,
     /// Say what happened.

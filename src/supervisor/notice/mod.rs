@@ -73,6 +73,8 @@ pub enum Failure {
 pub enum StopReason {
     /// A signal asked for it.
     Signal(Signal),
+    /// A client of the control socket did.
+    Command,
     /// The last epoch ended with 0.
     LastEpochEnded,
     /// The newest, ready epoch ended with 0 while older ones live.
@@ -170,6 +172,7 @@ pub enum What {
     Checked { after: Duration },
     ProbeFailed { why: String },
     FewerWorkers { workers: u32, before: u32 },
+    AdminLost,
     Repaired,
     NotRepaired { why: String },
     Changed { path: String },
@@ -191,7 +194,7 @@ pub enum What {
     DrainUnheard,
     DrainsOn { waits_for: WaitsFor, after: Duration, timeout: Duration },
     Drained { drained: Drained },
-    AlreadyStopping { signal: Signal, left: Duration },
+    AlreadyStopping { reason: StopReason, left: Duration },
     OrphansAsked { processes: usize, left: Duration },
     TermWaitOver { epochs: usize, term_wait: Duration },
     Exiting { exit: Exit, survivors: bool },
@@ -226,6 +229,7 @@ impl What {
             Self::Checked { .. } => (Level::Info, "checked"),
             Self::ProbeFailed { .. } => (Level::Warn, "probe-failed"),
             Self::FewerWorkers { .. } => (Level::Warn, "fewer-workers"),
+            Self::AdminLost => (Level::Warn, "admin-lost"),
             Self::Repaired => (Level::Info, "repaired"),
             Self::NotRepaired { .. } => (Level::Warn, "not-repaired"),
             Self::Changed { .. } => (Level::Info, "changed"),

@@ -50,6 +50,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => write!(f, "{signal} received"),
+            Self::Command => f.write_str("asked for over the control socket"),
             Self::LastEpochEnded => f.write_str("the last epoch has ended with 0"),
             Self::NobodyServes => {
                 f.write_str("the newest epoch has ended with 0, so nobody serves any more")
@@ -166,6 +167,10 @@ impl fmt::Display for What {
                 "has {workers} worker threads and the epoch before it {before}, so connections of \
                  the others are reset; pin --concurrency"
             ),
+            Self::AdminLost => f.write_str(
+                "its admin does not answer: the epoch that failed has had it closed, and it comes \
+                 back with the next good one; until then a stop cannot drain",
+            ),
             Self::Repaired => f.write_str(
                 "it died initialising; the flag that it left in Envoy's shared memory is cleared",
             ),
@@ -223,8 +228,8 @@ impl fmt::Display for What {
                 write!(f, "{waits_for}, {} s of {} s", after.as_secs(), Seconds(*timeout))
             }
             Self::Drained { drained } => write!(f, "{drained}"),
-            Self::AlreadyStopping { signal, left } => {
-                write!(f, "{signal} received, stopping already; {} s are left", Seconds(*left))
+            Self::AlreadyStopping { reason, left } => {
+                write!(f, "{reason}, stopping already; {} s are left", Seconds(*left))
             }
             Self::OrphansAsked { processes, left } => {
                 let processes = Several(*processes as u64, "process", "processes");
