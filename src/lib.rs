@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod control;
 pub mod driver;
 pub mod envoy;
 pub mod exit;

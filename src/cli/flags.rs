@@ -95,6 +95,12 @@ pub(super) const TERMINATION_LOG: Flag = Flag {
     kind: Kind::Value("PATH"),
     help: "Gets the reason when we end for a bad one [default: /dev/termination-log, if there]",
 };
+pub(super) const CONTROL: Flag = Flag {
+    name: "control",
+    kind: Kind::Value("PATH"),
+    help: "The socket that --send speaks to, or none [default: /run/hot-restarter.sock, or else \
+           /dev/shm/hot-restarter-UID.sock]",
+};
 pub(super) const LOG_FORMAT: Flag =
     Flag { name: "log-format", kind: Kind::Value("FORMAT"), help: "text or json [default: text]" };
 pub(super) const LOG_LEVEL: Flag = Flag {
@@ -103,7 +109,7 @@ pub(super) const LOG_LEVEL: Flag = Flag {
     help: "error, warn, info or debug [default: info]",
 };
 
-pub(super) const FLAGS: [&Flag; 17] = [
+pub(super) const FLAGS: [&Flag; 18] = [
     &TERM_WAIT,
     &STOP_SIGNAL,
     &READY,
@@ -118,6 +124,7 @@ pub(super) const FLAGS: [&Flag; 17] = [
     &ENVOY_ADMIN,
     &DRAIN_TIMEOUT,
     &DRAIN_MIN,
+    &CONTROL,
     &TERMINATION_LOG,
     &LOG_FORMAT,
     &LOG_LEVEL,

@@ -1,6 +1,7 @@
 //! The command line and the environment, parsed into a configuration that can work.
 
 mod flags;
+mod send;
 mod values;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use self::flags::{
-    CHECK, CHECK_TIMEOUT, DRAIN_MIN, DRAIN_TIMEOUT, ENVOY_ADMIN, FLAGS, Flag, Kind, LOG_FORMAT,
-    LOG_LEVEL, MAX_EPOCHS, MIN_RESTART_INTERVAL, READY, READY_TIMEOUT, ROLLBACK, STOP_SIGNAL,
-    TERM_WAIT, TERMINATION_LOG, WATCH, WATCH_JITTER,
+    CHECK, CHECK_TIMEOUT, CONTROL, DRAIN_MIN, DRAIN_TIMEOUT, ENVOY_ADMIN, FLAGS, Flag, Kind,
+    LOG_FORMAT, LOG_LEVEL, MAX_EPOCHS, MIN_RESTART_INTERVAL, READY, READY_TIMEOUT, ROLLBACK,
+    STOP_SIGNAL, TERM_WAIT, TERMINATION_LOG, WATCH, WATCH_JITTER,
 };
+pub use self::send::Errand;
+pub use self::values::Control;
 use self::values::Probe;
 use crate::http::{Address, Url};
 use crate::log::Format;
@@ -31,11 +34,16 @@ const AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// answer (measured with 1.40.0).
 const DRAIN_LEAST: Duration = Duration::from_secs(6);
 
+/// The longest path of a Unix socket: `sun_path` holds 108 bytes, a zero included (unix(7)).
+const CONTROL_LIMIT: usize = 107;
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
     /// Run a target.
     Run(Box<Config>),
+    /// Ask a restarter that runs for something.
+    Send(Errand),
     /// Print this text and end: `--help`, `--version`.
     Print(String),
 }
@@ -59,6 +67,8 @@ pub struct Config {
     pub watch: Vec<PathBuf>,
     /// At most so long is waited after a change.
     pub watch_jitter: Duration,
+    /// Where clients are listened to.
+    pub control: Control,
     /// Where the reason of a bad end goes, if not to the usual place.
     pub termination_log: Option<PathBuf>,
     /// How lines are written.
@@ -70,6 +80,10 @@ pub struct Config {
 }
 
 const PROGRAM: &str = "PROGRAM";
+
+const USAGE: &str = "\
+hot-restarter [OPTIONS] [--] PROGRAM [ARG]...
+       hot-restarter --send COMMAND [--wait] [--timeout S] [--json] [--control PATH]";
 
 const AFTER_HELP: &str = "\
 Every option can be set by a variable, HOT_RESTARTER_ and its name in capitals:
@@ -101,15 +115,16 @@ pub fn command() -> Command {
     Command::new("hot-restarter")
         .version(env!("CARGO_PKG_VERSION"))
         .about("PID 1 for Envoy: hot restarts it on SIGHUP, reaps orphans, stops cleanly")
-        .override_usage("hot-restarter [OPTIONS] [--] PROGRAM [ARG]...")
+        .override_usage(USAGE)
         .after_help(AFTER_HELP)
         .args(flags)
+        .args(send::arguments())
         .arg(
             Arg::new(PROGRAM)
                 .value_name("PROGRAM [ARG]")
                 .help("The target, usually a start script that ends in `exec envoy ...`")
                 .num_args(1..)
-                .required(true)
+                .required_unless_present(send::SEND)
                 .trailing_var_arg(true)
                 .value_parser(value_parser!(OsString)),
         )
@@ -127,6 +142,9 @@ pub fn parse(
     };
     let (variables, warnings) = variables(environment);
     let settings = Settings { matches: &matches, variables };
+    if let Some(errand) = send::errand(&settings)? {
+        return Ok(Invocation::Send(errand));
+    }
     let (readiness, probe, url) = match settings.read(&READY, values::probe)?.unwrap_or(Probe::Auto)
     {
         Probe::Auto => (Readiness::Auto, None, None),
@@ -178,6 +196,7 @@ pub fn parse(
     );
     let watch = settings.list(&WATCH)?;
     let watch_jitter = settings.read(&WATCH_JITTER, values::seconds)?.unwrap_or_default();
+    let control = settings.control()?;
     let termination_log = settings.path(&TERMINATION_LOG)?;
     let log_format = settings.read(&LOG_FORMAT, values::log_format)?.unwrap_or(Format::Text);
     let log_level = settings.read(&LOG_LEVEL, values::log_level)?.unwrap_or(Level::Info);
@@ -193,6 +212,7 @@ pub fn parse(
         admin,
         watch,
         watch_jitter,
+        control,
         termination_log,
         log_format,
         log_level,
@@ -217,6 +237,10 @@ fn usage(error: &clap::Error) -> anyhow::Error {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
+    if error.kind() == clap::error::ErrorKind::InvalidValue {
+        let choice = lines.next().unwrap_or_default();
+        return anyhow!("{first} {choice}");
+    }
     if error.kind() == clap::error::ErrorKind::MissingRequiredArgument {
         return anyhow!("no program to run; usage: hot-restarter [OPTIONS] [--] PROGRAM [ARG]...");
     }
@@ -323,6 +347,22 @@ impl Settings<'_> {
         let given = self.matches.get_one::<OsString>(flag.name);
         ensure!(given.is_none_or(|path| !path.is_empty()), "an empty path for --{}", flag.name);
         Ok(given.or_else(|| self.variables.get(flag.name)).map(PathBuf::from))
+    }
+
+    /// Where the control socket is.
+    fn control(&self) -> Result<Control> {
+        let Some(path) = self.path(&CONTROL)? else {
+            return Ok(Control::Usual);
+        };
+        if path.as_os_str() == "none" {
+            return Ok(Control::None);
+        }
+        ensure!(
+            path.as_os_str().len() <= CONTROL_LIMIT,
+            "{} is too long: the path of a socket has {CONTROL_LIMIT} bytes at most",
+            self.given(&CONTROL)
+        );
+        Ok(Control::At(path))
     }
 
     /// The paths of an option that may be repeated.

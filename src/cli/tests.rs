@@ -12,7 +12,9 @@ fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Invocation> 
 fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Config {
     match parsed(arguments, variables).expect("it is good usage") {
         Invocation::Run(config) => *config,
-        Invocation::Print(text) => panic!("it printed {text}"),
+        other @ (Invocation::Print(_) | Invocation::Send(_)) => {
+            panic!("it runs nothing: {other:?}")
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What options take: from text to a value, or to one clause that says what is wrong with it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -55,6 +56,17 @@ pub(super) fn probe(text: &str) -> Result<Probe> {
         "none" => Ok(Probe::None),
         _ => bail!("none of auto, none, exec:COMMAND and http://HOST:PORT/PATH"),
     }
+}
+
+/// `--control`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The usual places, one after the other.
+    Usual,
+    /// Here.
+    At(PathBuf),
+    /// Nowhere.
+    None,
 }
 
 /// The words of a command in one string, as a shell would split it.

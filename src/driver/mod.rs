@@ -61,6 +61,7 @@ fn try_run(
 ) -> Result<Exit, StartFailure> {
     let config = match cli::parse(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => config,
+        Ok(Invocation::Send(errand)) => return Ok(crate::control::client::run(&errand)),
         Ok(Invocation::Print(text)) => {
             // Whoever asked for it and does not read it wants no error either.
             let _ = sys::write(libc::STDOUT_FILENO, text.as_bytes());

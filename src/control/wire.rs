@@ -1,0 +1,301 @@
+//! What passes over the control socket: one request line, then answers, a JSON object a line.
+//!
+//! The README shows it to whoever writes a client. Version 1 will only ever gain fields of answers;
+//! anything else is another version.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The version that we speak.
+pub const VERSION: u32 = 1;
+/// The longest request line, without its newline.
+pub const REQUEST_LIMIT: usize = 1024;
+/// The longest line of an answer that a client takes: a status of three epochs is below 2 KiB, and
+/// the last lines of a check below 32.
+pub const REPLY_LIMIT: usize = 256 * 1024;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Command {
+    /// A hot restart.
+    Reload,
+    /// That logs are reopened.
+    Reopen,
+    /// A stop.
+    Stop,
+    /// How things stand.
+    Status,
+    /// Whether a ready epoch serves and no stop is under way.
+    Health,
+}
+
+impl Command {
+    /// All of them, as help lists them.
+    pub const ALL: [Self; 5] = [Self::Reload, Self::Reopen, Self::Stop, Self::Status, Self::Health];
+
+    /// The word for the command line, and in a request.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Reopen => "reopen",
+            Self::Stop => "stop",
+            Self::Status => "status",
+            Self::Health => "health",
+        }
+    }
+
+    /// Whether it takes time, so that one can wait until it is done.
+    pub const fn takes_time(self) -> bool {
+        match self {
+            Self::Reload | Self::Stop => true,
+            Self::Reopen | Self::Status | Self::Health => false,
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Which version the client speaks; ours, where it does not say.
+    #[serde(default = "version")]
+    pub version: u32,
+    /// What it asks for.
+    pub command: Command,
+    /// Whether it wants to be told when that is done; only of what takes time.
+    #[serde(default)]
+    pub wait: bool,
+}
+
+const fn version() -> u32 {
+    VERSION
+}
+
+impl Request {
+    /// The request of a line without its newline. An error is one clause for its sender.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        // The version first: another one may have other fields.
+        #[derive(Deserialize)]
+        struct Versioned {
+            #[serde(default = "version")]
+            version: u32,
+        }
+        let bad = |error: serde_json::Error| format!("not a request: {error}");
+        let Versioned { version } = serde_json::from_slice(line).map_err(bad)?;
+        if version != VERSION {
+            return Err(format!("version {version} is not spoken here, {VERSION} is"));
+        }
+        let request: Self = serde_json::from_slice(line).map_err(bad)?;
+        if request.wait && !request.command.takes_time() {
+            return Err(format!("{} is answered at once, without \"wait\"", request.command));
+        }
+        Ok(request)
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What kind of answer a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It has been taken, and is under way or waits. The last line, unless the request says to wait.
+    Taken,
+    /// Something has happened, as the log tells it; `ok` says nothing. More lines follow.
+    Progress,
+    /// It is done, or has failed: `ok` tells. The last line.
+    Done,
+    /// The request is none that we take, or not from this client. The last line.
+    Error,
+}
+
+/// One line of an answer. What does not apply is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The version of this line.
+    pub version: u32,
+    /// What it is.
+    pub reply: Kind,
+    /// Whether what was asked for has succeeded, or goes well so far.
+    pub ok: bool,
+    /// The same for people: one line.
+    pub message: String,
+    /// What the log calls that which has happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The epoch that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// From the start of the epoch until it was ready, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_after_ms: Option<u64>,
+    /// The exit code of the restarter, of a stop that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// The last lines that a check wrote which has failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
+    /// How things stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+impl Reply {
+    /// One that says no more than this.
+    pub fn new(reply: Kind, ok: bool, message: impl fmt::Display) -> Self {
+        Self {
+            version: VERSION,
+            reply,
+            ok,
+            message: message.to_string(),
+            event: None,
+            epoch: None,
+            ready_after_ms: None,
+            exit_code: None,
+            output: Vec::new(),
+            status: None,
+        }
+    }
+
+    /// The same as a line, newline included.
+    pub fn line(&self) -> String {
+        let mut line = serde_json::to_string(self).expect("its keys are strings");
+        line.push('\n');
+        line
+    }
+}
+
+/// How things stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the restarter.
+    pub restarter: String,
+    /// Its process, in its own PID namespace.
+    pub pid: u32,
+    /// `serving`, `draining`, `stopping` or `killing`.
+    pub phase: String,
+    /// A ready epoch serves, and no stop is under way.
+    pub healthy: bool,
+    /// How long it has been running.
+    pub uptime_ms: u64,
+    /// Since when, in UTC.
+    pub since: String,
+    /// The living epochs, oldest first.
+    pub epochs: Vec<Epoch>,
+    /// The restart that is under way.
+    pub under_way: Option<UnderWay>,
+    /// Why the restart that is queued waits.
+    pub queued: Option<String>,
+    /// What has become of the last restart.
+    pub last_restart: Option<LastRestart>,
+    /// What a drain waits for.
+    pub draining: Option<String>,
+    /// `lost` when the admin has not answered since a restart failed.
+    pub admin: Option<String>,
+    /// How many restarts became an epoch that was ready.
+    pub restarts_done: u64,
+    /// How many began nothing.
+    pub restarts_refused: u64,
+    /// Of how many the epoch failed.
+    pub restarts_failed: u64,
+    /// How many orphans have been reaped.
+    pub orphans_reaped: u64,
+}
+
+/// A living epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Its number.
+    pub epoch: u32,
+    /// Its leader.
+    pub pid: i32,
+    /// `starting`, `ready`, `draining`, `failed` or `stopping`.
+    pub state: String,
+    /// Since its start.
+    pub age_ms: u64,
+    /// When that was, in UTC.
+    pub since: String,
+    /// From its start until it was ready.
+    pub ready_after_ms: Option<u64>,
+}
+
+/// A restart that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// The number of its epoch.
+    pub epoch: u32,
+    /// `checking`, `starting`, or `clearing` what a failed one left.
+    pub stage: String,
+}
+
+/// What has become of a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRestart {
+    /// Whether its epoch became ready.
+    pub ok: bool,
+    /// One sentence.
+    pub message: String,
+    /// The number of its epoch, where one was started.
+    pub epoch: Option<u32>,
+    /// Since then.
+    pub age_ms: u64,
+    /// When that was, in UTC.
+    pub since: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_an_object_with_a_command() {
+        let request = |command, wait| Ok(Request { version: 1, command, wait });
+        assert_eq!(Request::parse(br#"{"command":"status"}"#), request(Command::Status, false));
+        assert_eq!(
+            Request::parse(br#" {"wait":true,"version":1,"command":"reload"} "#),
+            request(Command::Reload, true)
+        );
+        for command in Command::ALL {
+            let line = format!("{{\"command\":\"{command}\"}}");
+            assert_eq!(Request::parse(line.as_bytes()), request(command, false));
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_told_why() {
+        for (line, why) in [
+            ("", "EOF"),
+            ("status", "expected value"),
+            ("{\"command\":\"status\"", "EOF"),
+            ("{\"command\":\"restart\"}", "unknown variant `restart`, expected one of `reload`"),
+            ("{\"command\":\"status\",\"force\":1}", "unknown field `force`"),
+            ("{\"command\":\"status\"} x", "trailing characters"),
+            ("{}", "missing field `command`"),
+            ("{\"command\":\"reload\",\"wait\":1}", "expected a boolean"),
+            ("{\"version\":2,\"order\":\"x\"}", "version 2 is not spoken here, 1 is"),
+            ("{\"command\":\"health\",\"wait\":true}", "answered at once"),
+            ("\u{0}\u{1}", "expected value"),
+        ] {
+            let error = Request::parse(line.as_bytes()).expect_err(line);
+            assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_a_line() {
+        let reply = Reply { epoch: Some(3), ..Reply::new(Kind::Done, true, "two\nlines") };
+        let line = reply.line();
+        assert_eq!(
+            line,
+            "{\"version\":1,\"reply\":\"done\",\"ok\":true,\"message\":\"two\\nlines\",\
+             \"epoch\":3}\n"
+        );
+        assert_eq!(serde_json::from_str::<Reply>(&line).expect("our own"), reply);
+    }
+}
