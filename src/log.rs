@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -223,11 +224,21 @@ fn json(line: &mut String, record: &Record<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// RFC 3339, in UTC, with milliseconds.
+/// A time since 1970 as the log writes it: RFC 3339, in UTC, with milliseconds.
+pub fn timestamp(since_1970: Duration) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = put_time(&mut text, since_1970);
+    text
+}
+
 fn time(line: &mut String) -> fmt::Result {
-    let now = sys::wall_clock();
-    let [year, month, day, hour, minute, second] = sys::utc(now);
-    let millis = now.subsec_millis();
+    put_time(line, sys::wall_clock())
+}
+
+fn put_time(line: &mut String, since_1970: Duration) -> fmt::Result {
+    let [year, month, day, hour, minute, second] = sys::utc(since_1970);
+    let millis = since_1970.subsec_millis();
     write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 

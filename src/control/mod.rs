@@ -1,6 +1,9 @@
-//! Control without a shell: the socket that `--send` speaks to.
+//! Control without a shell: a socket that the restarter listens to, and `--send`.
 //!
-//! [`wire`] is what passes over it, [`client`] is `--send`.
+//! [`wire`] is what passes over it, [`socket`] where it is, [`server`] who is connected to it, and
+//! [`client`] is `--send`.
 
 pub mod client;
+pub mod server;
+pub mod socket;
 pub mod wire;

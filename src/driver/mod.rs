@@ -3,6 +3,8 @@
 //! What the kernel says (signals, exits, time) becomes events, the core's actions are performed,
 //! and their results are fed back at once. While nothing happens there is no system call.
 
+mod control;
+mod history;
 mod perform;
 mod questions;
 
@@ -14,7 +16,10 @@ use std::os::fd::AsFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 
-use crate::cli::{self, Config, Invocation};
+use crate::cli::{self, Config, Control, Invocation};
+use crate::control::client;
+use crate::control::server::Server;
+use crate::control::socket::Listener;
 use crate::envoy::Envoys;
 use crate::exit::Exit;
 use crate::http::{Address, Url};
@@ -27,6 +32,7 @@ use crate::sys::{self, Inherited, Peek, SignalFd};
 use crate::terminal::Terminal;
 use crate::termination::{self, Termination};
 use crate::watch::Watch;
+use history::History;
 use questions::Question;
 
 /// How many children are reaped before signals are looked at again.
@@ -61,7 +67,7 @@ fn try_run(
 ) -> Result<Exit, StartFailure> {
     let config = match cli::parse(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => config,
-        Ok(Invocation::Send(errand)) => return Ok(crate::control::client::run(&errand)),
+        Ok(Invocation::Send(errand)) => return Ok(client::run(&errand)),
         Ok(Invocation::Print(text)) => {
             // Whoever asked for it and does not read it wants no error either.
             let _ = sys::write(libc::STDOUT_FILENO, text.as_bytes());
@@ -100,6 +106,9 @@ fn try_run(
         envoys: Envoys::default(),
         watch: None,
         watch_stirs: false,
+        server: Server::default(),
+        history: History::begin(sys::monotonic()),
+        reopened: None,
         log: Log::new(config.log_format, config.log_level),
         termination: Termination::new(config.termination_log),
         batch: Batch::default(),
@@ -128,6 +137,7 @@ fn try_run(
         }
     }
     driver.warn_of_watch();
+    driver.listen(&config.control);
     Ok(driver.serve())
 }
 
@@ -181,6 +191,10 @@ struct Driver {
     watch: Option<Watch>,
     /// The watch has something to be taken in.
     watch_stirs: bool,
+    server: Server,
+    history: History,
+    /// What has been said of a request to reopen logs since it came, and whether somebody heard it.
+    reopened: Option<Vec<(bool, String)>>,
     log: Log,
     termination: Termination,
     /// Signals that were read and have not been handled.
@@ -208,7 +222,28 @@ impl Driver {
         }
     }
 
-    /// Waits for a signal, an answer, a change, or the next deadline.
+    /// Lets clients in from now on.
+    fn listen(&mut self, control: &Control) {
+        if self.exit.is_some() {
+            return;
+        }
+        match Listener::open(control) {
+            Ok(listener) => {
+                if let Some(listener) = &listener {
+                    let place =
+                        format_args!("--send is listened to at {}", listener.path().display());
+                    self.log.say(Level::Debug, "control", &place);
+                }
+                self.server = Server::new(listener);
+            }
+            Err(why) => {
+                let message = format_args!("--send is not listened to: {why}");
+                self.log.say(Level::Warn, "control", &message);
+            }
+        }
+    }
+
+    /// Waits for a signal, an answer, a change, a client, or the next deadline.
     fn wait(&mut self) {
         let timeout = match self.next_deadline().map(|deadline| deadline - sys::monotonic()) {
             None => {
@@ -227,17 +262,23 @@ impl Driver {
         fds.extend(self.watch.iter().map(|watch| PollFd::new(watch.fd(), PollFlags::POLLIN)));
         fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
         fds.extend(self.questions.iter().filter_map(|question| question.exchange.poll_fd()));
+        let clients = fds.len();
+        fds.extend(self.server.poll_fds());
         // An error (EINTR after SIGSTOP, want of memory) is as good as a spurious wake-up: the
         // turn that follows looks at everything anyway.
         let polled = poll(&mut fds, timeout);
         let stirs = |fd: &PollFd<'_>| polled.is_err() || fd.any().unwrap_or(true);
         self.watch_stirs |= self.watch.is_some() && fds.first().is_some_and(stirs);
+        if fds[clients..].iter().any(stirs) {
+            self.server.stir();
+        }
     }
 
     fn next_deadline(&self) -> Option<Moment> {
         let questions = self.questions.iter().map(|question| question.exchange.deadline());
         let watch = self.watch.as_ref().and_then(Watch::deadline);
-        questions.chain(watch).chain(self.supervisor.next_deadline()).min()
+        let others = [watch, self.server.deadline(), self.supervisor.next_deadline()];
+        questions.chain(others.into_iter().flatten()).min()
     }
 
     /// Takes in what there is; says whether there may be more.
@@ -258,6 +299,7 @@ impl Driver {
         }
         self.take_in_answers();
         self.take_in_changes();
+        self.take_in_clients();
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic()) {
             self.stirred = true;
             self.handle(Event::Tick);
@@ -302,6 +344,9 @@ impl Driver {
         for _ in 0..REAPED_A_TURN {
             match sys::peek() {
                 Ok(Peek::Ended(pid, status)) => {
+                    if !self.supervisor.is_known(pid) {
+                        self.history.orphans += 1;
+                    }
                     if self.supervisor.is_leader(pid) {
                         self.stirred = true;
                         // A SIGTERM that was sent to all of us at once may have come since.

@@ -67,14 +67,17 @@ impl Driver {
                     self.log.say(Level::Warn, "resumed", &message);
                 }
             }
-            Action::Restart(_) => {}
+            Action::Restart(step) => self.restart_step(&step),
             Action::RecordMemory => self.oom_kills = memory::oom_kills(),
             Action::Log(notice) => self.say(&notice),
             Action::NameSurvivors => {
                 let why = "would not die of SIGKILL";
                 self.name_children(Level::Error, "survivor", why);
             }
-            Action::Exit(exit) => self.exit = Some(exit),
+            Action::Exit(exit) => {
+                self.end_control(exit);
+                self.exit = Some(exit);
+            }
         }
         None
     }
@@ -246,6 +249,7 @@ impl Driver {
             self.log.say(Level::Warn, "termination-log", &message);
         }
         self.log.notice(notice);
+        self.tell_clients(notice);
         self.say_why_not(notice);
         if let What::TermWaitOver { .. } = notice.what {
             self.name_children(Level::Warn, "killing", "did not end in time");

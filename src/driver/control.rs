@@ -1,0 +1,254 @@
+//! What clients ask for is done, and answered.
+
+use std::time::Duration;
+
+use super::Driver;
+use crate::control::server::ClientId;
+use crate::control::socket::Peer;
+use crate::control::wire::{self, Kind, LastRestart, Reply, Request, Status, UnderWay};
+use crate::exit::Exit;
+use crate::log;
+use crate::supervisor::{
+    Command, EpochReport, EpochState, Event, Level, Moment, Notice, PhaseReport, RestartOutcome,
+    RestartReport, RestartStage, RestartStep, What,
+};
+use crate::sys;
+
+impl Driver {
+    pub(super) fn take_in_clients(&mut self) {
+        if !self.server.take_in(sys::monotonic()) {
+            return;
+        }
+        while self.exit.is_none()
+            && let Some((client, peer, request)) = self.server.next_request()
+        {
+            self.stirred = true;
+            self.serve_client(client, peer, request);
+        }
+    }
+
+    fn serve_client(&mut self, client: ClientId, peer: Peer, request: Request) {
+        match request.command {
+            wire::Command::Status => {
+                let status = self.status();
+                let mut reply = Reply::new(Kind::Done, true, &status.phase);
+                reply.status = Some(status);
+                self.server.answer(client, &reply);
+            }
+            wire::Command::Health => {
+                let reply = self.health();
+                self.server.answer(client, &reply);
+            }
+            wire::Command::Reopen => {
+                self.say_asked(peer, request);
+                self.reopened = Some(Vec::new());
+                self.handle(Event::Command(Command::Reopen));
+                let lines = self.reopened.take().unwrap_or_default();
+                let heard = lines.iter().any(|(heard, _)| *heard);
+                let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+                self.server.answer(client, &Reply::new(Kind::Done, heard, lines.join("; ")));
+            }
+            wire::Command::Reload => {
+                self.say_asked(peer, request);
+                if self.supervisor.is_ending() {
+                    let why = "refused: everything is being stopped";
+                    self.server.answer(client, &Reply::new(Kind::Done, false, why));
+                } else {
+                    // It may have settled before this returns.
+                    self.server.asks_for_restart(client, request.wait);
+                }
+                self.handle(Event::Command(Command::Reload));
+                let reply = Reply::new(Kind::Taken, true, self.restart_taken());
+                self.server.taken(client, &reply);
+            }
+            wire::Command::Stop => {
+                self.say_asked(peer, request);
+                if request.wait {
+                    self.server.waits_for_end(client);
+                }
+                let again = self.supervisor.is_ending();
+                self.handle(Event::Command(Command::Stop));
+                let taken = if again { "stopping already" } else { "stopping" };
+                self.server.taken(client, &Reply::new(Kind::Taken, true, taken));
+            }
+        }
+    }
+
+    fn say_asked(&mut self, peer: Peer, request: Request) {
+        let Peer { pid, user } = peer;
+        let message =
+            format_args!("{}, asked for by process {pid} of user {user}", request.command);
+        self.log.say(Level::Info, "control", &message);
+    }
+
+    /// What is being done about a restart that has just been asked for.
+    fn restart_taken(&self) -> String {
+        let report = self.supervisor.report(sys::monotonic());
+        match (report.waiting, report.under_way) {
+            (Some(Some(obstacle)), _) => format!("queued: {obstacle}"),
+            (Some(None), _) | (None, None) => "queued".to_owned(),
+            (None, Some(RestartReport::Checking { epoch })) => {
+                format!("epoch {epoch} is being checked")
+            }
+            (None, Some(RestartReport::Starting { epoch })) => format!("epoch {epoch} is starting"),
+            (None, Some(RestartReport::Clearing { epoch })) => {
+                format!("epoch {epoch} has failed and is being cleared away")
+            }
+        }
+    }
+
+    /// A restart has come a step further.
+    pub(super) fn restart_step(&mut self, step: &RestartStep) {
+        use RestartStage::{UnderWay, Waiting};
+        match step {
+            RestartStep::Asked => {}
+            RestartStep::Begins => self.server.restart_moves(Waiting, UnderWay),
+            RestartStep::PutOff => self.server.restart_moves(UnderWay, Waiting),
+            RestartStep::Settled { stage, outcome } => {
+                self.history.settled(sys::monotonic(), outcome);
+                let reply = self.outcome(outcome);
+                self.server.restart_settles(*stage, &reply);
+            }
+        }
+    }
+
+    fn outcome(&self, outcome: &RestartOutcome) -> Reply {
+        let (ok, epoch, after) = facts(outcome);
+        let mut reply = Reply::new(Kind::Done, ok, outcome);
+        reply.epoch = epoch;
+        reply.ready_after_ms = after.map(millis);
+        reply
+    }
+
+    /// Tells those who wait what happens, as the log does.
+    pub(super) fn tell_clients(&mut self, notice: &Notice) {
+        if let (What::Ready { after, .. }, Some(epoch)) = (&notice.what, notice.epoch) {
+            let leaders: Vec<u32> = self.supervisor.leaders().map(|(number, _)| number).collect();
+            self.history.ready(epoch, *after, |number| leaders.contains(&number));
+        }
+        let (level, event) = notice.what.kind();
+        if let Some(lines) = &mut self.reopened {
+            let heard = matches!(
+                notice.what,
+                What::Reopened { .. } | What::ReopenPostponed | What::ReopenBlind
+            );
+            lines.push((heard, sentence(notice)));
+        }
+        if level <= Level::Info && self.server.is_followed() {
+            let mut reply = Reply::new(Kind::Progress, level == Level::Info, sentence(notice));
+            reply.event = Some(event.to_owned());
+            reply.epoch = notice.epoch;
+            self.server.progress(&reply);
+        }
+    }
+
+    /// Answers whoever still waits: we end.
+    pub(super) fn end_control(&mut self, exit: Exit) {
+        let message = format!("stopped with exit code {}: {exit}", exit.code());
+        let mut reply = Reply::new(Kind::Done, exit == Exit::Clean, message);
+        reply.exit_code = Some(exit.code());
+        self.server.end(&reply);
+    }
+
+    fn health(&self) -> Reply {
+        let report = self.supervisor.report(sys::monotonic());
+        let message = match (report.phase, report.healthy) {
+            (PhaseReport::Serving, true) => "healthy",
+            (PhaseReport::Serving, false) => "unhealthy: no epoch is ready",
+            (PhaseReport::Draining(_) | PhaseReport::Stopping | PhaseReport::Killing, _) => {
+                "unhealthy: everything is being stopped"
+            }
+        };
+        Reply::new(Kind::Done, report.healthy, message)
+    }
+
+    fn status(&self) -> Status {
+        let now = sys::monotonic();
+        let wall = sys::wall_clock();
+        let since = |moment: Moment| log::timestamp(wall.saturating_sub(now - moment));
+        let report = self.supervisor.report(now);
+        let (phase, draining) = match report.phase {
+            PhaseReport::Serving => ("serving", None),
+            PhaseReport::Draining(waits_for) => ("draining", Some(waits_for.to_string())),
+            PhaseReport::Stopping => ("stopping", None),
+            PhaseReport::Killing => ("killing", None),
+        };
+        let epoch = |EpochReport { number, leader, started, state }: EpochReport| wire::Epoch {
+            epoch: number,
+            pid: leader.0,
+            state: state_name(state).to_owned(),
+            age_ms: millis(now - started),
+            since: since(started),
+            ready_after_ms: self.history.ready_after(number).map(millis),
+        };
+        let under_way = report.under_way.map(|under_way| {
+            let (epoch, stage) = match under_way {
+                RestartReport::Checking { epoch } => (epoch, "checking"),
+                RestartReport::Starting { epoch } => (epoch, "starting"),
+                RestartReport::Clearing { epoch } => (epoch, "clearing"),
+            };
+            UnderWay { epoch, stage: stage.to_owned() }
+        });
+        let queued = report.waiting.map(|obstacle| match obstacle {
+            Some(obstacle) => obstacle.to_string(),
+            None => "it is about to begin".to_owned(),
+        });
+        let last_restart = self.history.last.as_ref().map(|(outcome, at)| {
+            let (ok, epoch, _) = facts(outcome);
+            let message = outcome.to_string();
+            LastRestart { ok, message, epoch, age_ms: millis(now - *at), since: since(*at) }
+        });
+        Status {
+            restarter: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            phase: phase.to_owned(),
+            healthy: report.healthy,
+            uptime_ms: millis(now - self.history.began),
+            since: since(self.history.began),
+            epochs: report.epochs.into_iter().map(epoch).collect(),
+            under_way,
+            queued,
+            last_restart,
+            draining,
+            admin: report.admin_lost.then(|| "lost".to_owned()),
+            restarts_done: self.history.done,
+            restarts_refused: self.history.refused,
+            restarts_failed: self.history.failed,
+            orphans_reaped: self.history.orphans,
+        }
+    }
+}
+
+/// Whether a restart has succeeded, which epoch it was, and after which time that was ready.
+fn facts(outcome: &RestartOutcome) -> (bool, Option<u32>, Option<Duration>) {
+    match outcome {
+        RestartOutcome::Ready { epoch, after } => (true, Some(*epoch), Some(*after)),
+        RestartOutcome::Refused { .. } => (false, None, None),
+        RestartOutcome::Failed { epoch, .. }
+        | RestartOutcome::Fatal { epoch, .. }
+        | RestartOutcome::Stopped { epoch } => (false, Some(*epoch), None),
+    }
+}
+
+fn state_name(state: EpochState) -> &'static str {
+    match state {
+        EpochState::Starting => "starting",
+        EpochState::Ready => "ready",
+        EpochState::Draining => "draining",
+        EpochState::Failed => "failed",
+        EpochState::Stopping => "stopping",
+    }
+}
+
+/// A notice as a line without its time: what it is about, its name, and why.
+fn sentence(notice: &Notice) -> String {
+    let (_, event) = notice.what.kind();
+    let epoch = notice.epoch.map(|epoch| format!("epoch {epoch}: ")).unwrap_or_default();
+    let why = notice.what.to_string();
+    let colon = if why.is_empty() { "" } else { ": " };
+    format!("{epoch}{event}{colon}{why}")
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
