@@ -51,16 +51,17 @@ struct Client {
     fd: OwnedFd,
     peer: Peer,
     state: State,
+    /// It has been told that what it asked for is taken, and waits until that is done.
+    follows: bool,
 }
 
 #[derive(Debug)]
 enum State {
     /// It has not said what it wants.
     Silent { line: Vec<u8>, until: Moment },
-    /// It has asked for the restart that is at this stage, and is told what becomes of it, or only
-    /// that it has been taken.
-    Restart { stage: RestartStage, waits: bool },
-    /// It waits for our end.
+    /// It has asked for the restart that is at this stage.
+    Restart(RestartStage),
+    /// It has asked for our end.
     Stop,
 }
 
@@ -71,18 +72,10 @@ impl Client {
         sent.is_ok_and(|sent| sent == line.len())
     }
 
-    /// Whether it is told what happens.
-    fn follows(&self) -> bool {
-        match self.state {
-            State::Silent { .. } | State::Restart { waits: false, .. } => false,
-            State::Restart { waits: true, .. } | State::Stop => true,
-        }
-    }
-
     fn is_silent(&self) -> bool {
         match self.state {
             State::Silent { .. } => true,
-            State::Restart { .. } | State::Stop => false,
+            State::Restart(_) | State::Stop => false,
         }
     }
 }
@@ -114,7 +107,7 @@ impl Server {
     pub fn deadline(&self) -> Option<Moment> {
         let silent = self.clients.iter().filter_map(|client| match client.state {
             State::Silent { until, .. } => Some(until),
-            State::Restart { .. } | State::Stop => None,
+            State::Restart(_) | State::Stop => None,
         });
         silent.chain(self.paused).min()
     }
@@ -130,7 +123,7 @@ impl Server {
         self.drop_gone();
         for client in self.clients.extract_if(.., |client| match client.state {
             State::Silent { until, .. } => until <= now,
-            State::Restart { .. } | State::Stop => false,
+            State::Restart(_) | State::Stop => false,
         }) {
             client.send(&error("no request has come in time").line());
         }
@@ -174,7 +167,7 @@ impl Server {
             self.count += 1;
             let id = ClientId(self.count);
             let state = State::Silent { line: Vec::new(), until: now + PATIENCE };
-            let client = Client { id, fd, peer, state };
+            let client = Client { id, fd, peer, state, follows: false };
             if peer.user != 0 && peer.user != geteuid().as_raw() {
                 let why = format!("user {} may not; root and our own user may", peer.user);
                 client.send(&error(&why).line());
@@ -195,7 +188,7 @@ impl Server {
     /// Somebody's request. What is none is answered here.
     pub fn next_request(&mut self) -> Option<(ClientId, Peer, Request)> {
         let mut index = 0;
-        while let Some(Client { id, fd, peer, state }) = self.clients.get_mut(index) {
+        while let Some(Client { id, fd, peer, state, .. }) = self.clients.get_mut(index) {
             let State::Silent { line, .. } = state else {
                 index += 1;
                 continue;
@@ -225,45 +218,51 @@ impl Server {
         }
     }
 
-    /// Notes that a client has asked for a restart.
-    pub fn asks_for_restart(&mut self, id: ClientId, waits: bool) {
-        self.note(id, State::Restart { stage: RestartStage::Waiting, waits });
+    /// Notes that a client has asked for a restart, before that begins.
+    pub fn asks_for_restart(&mut self, id: ClientId) {
+        self.note(id, State::Restart(RestartStage::Waiting));
     }
 
-    /// Notes that a client waits for our end.
-    pub fn waits_for_end(&mut self, id: ClientId) {
+    /// Notes that a client has asked for our end.
+    pub fn asks_for_end(&mut self, id: ClientId) {
         self.note(id, State::Stop);
     }
 
     fn note(&mut self, id: ClientId, now: State) {
-        for client in self.clients.iter_mut().filter(|client| client.id == id) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.id == id) {
             client.state = now;
-            return;
         }
     }
 
-    /// Tells a client that what it asked for has been taken: the one that waits at first, the other
-    /// for good.
-    pub fn taken(&mut self, id: ClientId, reply: &Reply) {
-        let line = reply.line();
-        self.clients.retain(|client| client.id != id || client.send(&line) && client.follows());
+    /// Tells a client that what it has asked for is taken, unless it has been told already what has
+    /// become of it. One that waits is told the rest as well.
+    pub fn taken(&mut self, id: ClientId, reply: &Reply, waits: bool) {
+        let Some(index) = self.clients.iter().position(|client| client.id == id) else {
+            return;
+        };
+        let taken = self.clients[index].send(&reply.line());
+        if taken && waits {
+            self.clients[index].follows = true;
+        } else {
+            self.clients.remove(index);
+        }
     }
 
     /// Whether somebody wants to be told what happens.
     pub fn is_followed(&self) -> bool {
-        self.clients.iter().any(Client::follows)
+        self.clients.iter().any(|client| client.follows)
     }
 
     /// Tells those who wait what happens.
     pub fn progress(&mut self, reply: &Reply) {
         let line = reply.line();
-        self.clients.retain(|client| !client.follows() || client.send(&line));
+        self.clients.retain(|client| !client.follows || client.send(&line));
     }
 
     /// A restart has gone from one stage to the other.
     pub fn restart_moves(&mut self, from: RestartStage, to: RestartStage) {
         for client in &mut self.clients {
-            if let State::Restart { stage, .. } = &mut client.state
+            if let State::Restart(stage) = &mut client.state
                 && *stage == from
             {
                 *stage = to;
@@ -275,7 +274,7 @@ impl Server {
     pub fn restart_settles(&mut self, at: RestartStage, reply: &Reply) {
         let line = reply.line();
         for client in self.clients.extract_if(.., |client| match client.state {
-            State::Restart { stage, .. } => stage == at,
+            State::Restart(stage) => stage == at,
             State::Silent { .. } | State::Stop => false,
         }) {
             client.send(&line);

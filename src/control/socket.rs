@@ -1,14 +1,16 @@
 //! Where clients are listened to: a socket that is made safely, and removed at the end.
 
 use std::fmt;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
@@ -20,6 +22,8 @@ use crate::sys;
 
 /// How many connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 128;
+/// How often we ask for the lock of a folder: some milliseconds.
+const LOCK_TRIES: usize = 10_000;
 
 /// Where the socket is unless `--control` says otherwise: the second place is there in containers
 /// of another user than root and with a read-only root file system.
@@ -107,12 +111,19 @@ impl Listener {
     }
 
     fn at(path: &Path) -> Result<Self, Obstacle> {
+        let address = UnixAddr::new(path)?;
         let fd = stream_socket()?;
-        let draft = beside(path, "new");
-        bind(fd.as_raw_fd(), &UnixAddr::new(&draft)?)?;
-        let named = begin(&fd, &draft).and_then(|()| name(&draft, path));
-        let _ = fs::remove_file(&draft);
-        named?;
+        let _lock = lock_folder(path);
+        if let Err(errno) = bind(fd.as_raw_fd(), &address) {
+            if errno != Errno::EADDRINUSE {
+                return Err(errno.into());
+            }
+            remove_dead(path, &address)?;
+            bind(fd.as_raw_fd(), &address)?;
+        }
+        // Whatever umask we have inherited; nobody gets in before it listens.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        listen(&fd, Backlog::new(BACKLOG)?)?;
         let made = identity(&fs::symlink_metadata(path)?);
         Ok(Self { socket: fd.into(), path: path.to_owned(), made })
     }
@@ -156,44 +167,33 @@ pub fn stream_socket() -> io::Result<OwnedFd> {
     sys::above_stdio(socket(AddressFamily::Unix, SockType::Stream, flags, None)?)
 }
 
-/// Lets it listen, for our own user alone, whatever umask we have inherited: nobody gets in before
-/// it listens.
-fn begin(fd: &OwnedFd, path: &Path) -> Result<(), Obstacle> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listen(fd, Backlog::new(BACKLOG)?)?)
-}
-
-/// Gives a socket that listens its name: one that does not yet would look like one whose owner is
-/// dead. That takes away that of a dead predecessor and of nobody
-/// else. Of two restarters that do this at the same time one finds the name taken.
-fn name(draft: &Path, path: &Path) -> Result<(), Obstacle> {
-    for _ in 0..2 {
-        match fs::hard_link(draft, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            named => return Ok(named?),
+/// Keeps other restarters out of a folder while a socket is made there: one that does not listen
+/// yet looks like one whose owner is dead. The lock is held for some system calls, so we ask for it
+/// again rather than wait; who holds it longer is none of us, and must not keep us from starting.
+fn lock_folder(path: &Path) -> Option<Flock<File>> {
+    let mut folder = File::open(path.parent()?).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((unlocked, Errno::EAGAIN)) => folder = unlocked,
+            Err(_) => return None,
         }
-        if let Some(stale) = predecessor(path)? {
-            take_away(path, stale)?;
-        }
+        thread::yield_now();
     }
-    Err(Obstacle::Taken)
+    None
 }
 
-/// What a dead predecessor has left at this path; `None` where nothing is there any more.
-fn predecessor(path: &Path) -> Result<Option<(u64, u64)>, Obstacle> {
-    let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found?,
-    };
+/// Removes the socket of a dead predecessor, and of nobody else.
+fn remove_dead(path: &Path, address: &UnixAddr) -> Result<(), Obstacle> {
+    let found = fs::symlink_metadata(path)?;
     if !found.file_type().is_socket() {
         return Err(Obstacle::Foreign("something is there that is no socket".into()));
     }
     if found.uid() != geteuid().as_raw() {
         return Err(Obstacle::Foreign(format!("a socket of user {} is there", found.uid())));
     }
-    match connect(stream_socket()?.as_raw_fd(), &UnixAddr::new(path)?) {
-        Err(Errno::ECONNREFUSED) => Ok(Some(identity(&found))),
-        Err(Errno::ENOENT) => Ok(None),
+    match connect(stream_socket()?.as_raw_fd(), address) {
+        Err(Errno::ECONNREFUSED) => Ok(fs::remove_file(path)?),
         Err(Errno::EPROTOTYPE) => {
             Err(Obstacle::Foreign("a socket of another kind is there".into()))
         }
@@ -201,28 +201,6 @@ fn predecessor(path: &Path) -> Result<Option<(u64, u64)>, Obstacle> {
         Ok(()) | Err(Errno::EAGAIN | Errno::EINPROGRESS) => Err(Obstacle::Taken),
         Err(errno) => Err(errno.into()),
     }
-}
-
-/// Removes this very file: one that has got its name meanwhile gets it back.
-fn take_away(path: &Path, stale: (u64, u64)) -> Result<(), Obstacle> {
-    let grave = beside(path, "old");
-    match fs::rename(path, &grave) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        moved => moved?,
-    }
-    let ours = identity(&fs::symlink_metadata(&grave)?) == stale;
-    if !ours {
-        let _ = fs::hard_link(&grave, path);
-    }
-    fs::remove_file(&grave)?;
-    if ours { Ok(()) } else { Err(Obstacle::Taken) }
-}
-
-/// A name in the same folder that nobody else has: PIDs alone are shared by containers that share
-/// the folder.
-fn beside(path: &Path, what: &str) -> PathBuf {
-    let now = sys::wall_clock().as_nanos();
-    path.with_file_name(format!(".hr-{what}-{}-{now:x}", std::process::id()))
 }
 
 fn identity(file: &Metadata) -> (u64, u64) {

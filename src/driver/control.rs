@@ -55,21 +55,20 @@ impl Driver {
                     self.server.answer(client, &Reply::new(Kind::Done, false, why));
                 } else {
                     // It may have settled before this returns.
-                    self.server.asks_for_restart(client, request.wait);
+                    self.server.asks_for_restart(client);
                 }
                 self.handle(Event::Command(Command::Reload));
                 let reply = Reply::new(Kind::Taken, true, self.restart_taken());
-                self.server.taken(client, &reply);
+                self.server.taken(client, &reply, request.wait);
             }
             wire::Command::Stop => {
                 self.say_asked(peer, request);
-                if request.wait {
-                    self.server.waits_for_end(client);
-                }
+                self.server.asks_for_end(client);
                 let again = self.supervisor.is_ending();
                 self.handle(Event::Command(Command::Stop));
                 let taken = if again { "stopping already" } else { "stopping" };
-                self.server.taken(client, &Reply::new(Kind::Taken, true, taken));
+                let reply = Reply::new(Kind::Taken, true, taken);
+                self.server.taken(client, &reply, request.wait);
             }
         }
     }
