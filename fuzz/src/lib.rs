@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use hot_restarter::control::wire;
 use hot_restarter::envoy::admin::{self, ServerInfo};
 use hot_restarter::envoy::shared_memory::{
     FileId, Flag, SharedMemory, flag, lower_flag, mapping_in, path_of,
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http_answer", http_answer),
     ("maps", maps),
     ("pending", pending),
+    ("request", request),
     ("server_info", server_info),
     ("shared_memory", shared_memory),
     ("sockets", sockets),
@@ -141,6 +143,25 @@ pub fn pending(data: &[u8]) {
     assert_eq!(after.connections, before.connections);
     assert_eq!(one_more("listener.x.worker_0.downstream_cx_active: 1\n"), before);
     assert!(one_more("listener.x.downstream_cx_active: 1\n").connections >= before.connections);
+}
+
+/// A line from a client of the control socket: what is taken means one thing, and what is not is
+/// told why in one line.
+pub fn request(data: &[u8]) {
+    match wire::Request::parse(data) {
+        Ok(request) => {
+            assert_eq!(request.version, wire::VERSION);
+            assert!(!request.wait || request.command.takes_time(), "{request:?}");
+            let wire::Request { command, wait, .. } = request;
+            let again = format!("{{\"version\":1,\"command\":\"{command}\",\"wait\":{wait}}}");
+            assert_eq!(wire::Request::parse(again.as_bytes()), Ok(request));
+        }
+        Err(why) => {
+            let line = wire::Reply::new(wire::Kind::Error, false, &why).line();
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            assert!(line.len() <= 16 * data.len() + 1024, "{line:?}");
+        }
+    }
 }
 
 /// The body of `/server_info`: it speaks for one epoch at most, and only with status 200.

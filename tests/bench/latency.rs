@@ -14,7 +14,7 @@ use crate::table::Table;
 const WARM_UP: usize = 10;
 
 /// Now, by the clock that probes write down.
-fn now_ns() -> i64 {
+pub(crate) fn now_ns() -> i64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a value of our own.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
@@ -22,7 +22,7 @@ fn now_ns() -> i64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a difference of two moments is short")]
-fn micros(from: i64, to: i64) -> f64 {
+pub(crate) fn micros(from: i64, to: i64) -> f64 {
     (to - from) as f64 / 1_000.0
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn reopen(_: &[Peer], table: &mut Table) {
 }
 
 /// When a probe caught its last signal.
-fn signal_time(journal: &Journal, pid: i32) -> i64 {
+pub(crate) fn signal_time(journal: &Journal, pid: i32) -> i64 {
     let entries = journal.entries();
     let last = entries.iter().rfind(|entry| entry.pid == pid && entry.word == "signal");
     let last = last.unwrap_or_else(|| panic!("no signal in {entries:?}"));

@@ -3,6 +3,7 @@
 //! Programs take turns (A B C A B C), figures are medians, and nothing here is a verdict: what
 //! is fast on one machine is slow on another, so compare within a row.
 
+mod control;
 mod idle;
 mod latency;
 mod orphans;
@@ -35,7 +36,7 @@ fn main() {
 
 type Measure = fn(&[Peer], &mut Table);
 
-const MEASUREMENTS: [(&str, Measure); 9] = [
+const MEASUREMENTS: [(&str, Measure); 11] = [
     ("start", latency::start),
     ("start-to-exit", latency::start_to_exit),
     ("restart", latency::restart),
@@ -45,4 +46,6 @@ const MEASUREMENTS: [(&str, Measure); 9] = [
     ("orphans-stream", |peers, table| orphans::stream(peers, 20_000, table)),
     ("memory", idle::memory),
     ("idle", idle::system_calls),
+    ("status", control::status),
+    ("clients", control::hanging_clients),
 ];
