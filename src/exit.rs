@@ -50,6 +50,10 @@ pub enum Exit {
     CannotExecute,
     /// 127: the target of epoch 0 does not exist.
     NotFound,
+    /// 1, of a client: what it asked for was refused, has failed, or is not done in time.
+    NotDone,
+    /// 3, of a client: no restarter answers.
+    NoAnswer,
     /// 130: the newest epoch ended by the SIGINT of its terminal (128 + 2).
     Interrupted,
 }
@@ -59,12 +63,13 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
-            Self::Killed => 1,
+            Self::Killed | Self::NotDone => 1,
             Self::Usage => 2,
             Self::Epoch(status) => status.code(),
             Self::Failure => 125,
             Self::CannotExecute => 126,
             Self::NotFound => 127,
+            Self::NoAnswer => 3,
             Self::Interrupted => 130,
         }
     }
@@ -78,7 +83,9 @@ impl Exit {
             | Self::Epoch(_)
             | Self::Failure
             | Self::CannotExecute
-            | Self::NotFound => false,
+            | Self::NotFound
+            | Self::NotDone
+            | Self::NoAnswer => false,
         }
     }
 }
@@ -94,6 +101,8 @@ impl fmt::Display for Exit {
             Self::Failure => f.write_str("a failure of the restarter itself"),
             Self::CannotExecute => f.write_str("the target cannot be executed"),
             Self::NotFound => f.write_str("the target does not exist"),
+            Self::NotDone => f.write_str("what was asked for is not done"),
+            Self::NoAnswer => f.write_str("no restarter answers"),
             Self::Interrupted => f.write_str("interrupted from the terminal"),
         }
     }

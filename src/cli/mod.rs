@@ -96,12 +96,19 @@ shell's words and run without a shell.
 Signals: TERM, INT stop cleanly; HUP hot restarts; USR1 reopens logs.
 Exit codes: 0 clean; 1 something had to be killed; 2 bad usage; N or 128 + signal, an epoch's
 own, when it ended unexpectedly; 125 our failure; 126, 127 PROGRAM cannot be executed, does
-not exist; 130 Ctrl-C ended it.";
+not exist; 130 Ctrl-C ended it.
+With --send: 0 done; 1 refused, failed, unhealthy, or not done in time; 2 bad usage; 3 no
+restarter answers.";
+
+/// How wide help may be, and how far from the left it says what an option does.
+const HELP_WIDTH: usize = 100;
+const HELP_INDENT: usize = 34;
 
 /// The definition of the command line, which man page and completions are made from.
 pub fn command() -> Command {
     let flags = FLAGS.map(|Flag { name, kind, help }| {
-        let flag = Arg::new(*name).long(*name).help(*help).value_parser(value_parser!(OsString));
+        let flag =
+            Arg::new(*name).long(*name).help(wrapped(help)).value_parser(value_parser!(OsString));
         match kind {
             Kind::Value(value) => flag.value_name(*value).allow_negative_numbers(true),
             Kind::List(value) => flag.value_name(*value).action(ArgAction::Append),
@@ -124,10 +131,27 @@ pub fn command() -> Command {
                 .value_name("PROGRAM [ARG]")
                 .help("The target, usually a start script that ends in `exec envoy ...`")
                 .num_args(1..)
-                .required_unless_present(send::SEND)
+                .required_unless_present_any(send::NAMES)
                 .trailing_var_arg(true)
                 .value_parser(value_parser!(OsString)),
         )
+}
+
+/// What an option does, in lines that fit. clap's own way would be a crate that asks the terminal.
+fn wrapped(help: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in help.split(' ') {
+        if width + word.len() > HELP_WIDTH - HELP_INDENT {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+        }
+        lines.push_str(word);
+        width += word.len() + 1;
+    }
+    lines
 }
 
 /// Parses what we were started with. An error is bad usage, told in one sentence.
@@ -231,16 +255,17 @@ pub fn termination_log(
     settings.path(&TERMINATION_LOG).ok().flatten()
 }
 
+/// Whether this is the command line of a client, also one that makes no sense.
+pub fn is_client(arguments: &[OsString]) -> bool {
+    send::is_meant(arguments)
+}
+
 /// clap's own sentence, without its decoration.
 fn usage(error: &clap::Error) -> anyhow::Error {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
-    if error.kind() == clap::error::ErrorKind::InvalidValue {
-        let choice = lines.next().unwrap_or_default();
-        return anyhow!("{first} {choice}");
-    }
     if error.kind() == clap::error::ErrorKind::MissingRequiredArgument {
         return anyhow!("no program to run; usage: hot-restarter [OPTIONS] [--] PROGRAM [ARG]...");
     }

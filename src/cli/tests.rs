@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::control::wire::Command as Asked;
 
 fn parsed(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Invocation> {
     let program = std::iter::once(OsString::from("hot-restarter"));
@@ -20,6 +21,13 @@ fn config(arguments: &[&str], variables: &[(&str, &str)]) -> Config {
 
 fn refusal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     format!("{:#}", parsed(arguments, variables).expect_err("it is bad usage"))
+}
+
+fn errand(arguments: &[&str], variables: &[(&str, &str)]) -> Errand {
+    match parsed(arguments, variables).expect("it is good usage") {
+        Invocation::Send(errand) => errand,
+        other @ (Invocation::Print(_) | Invocation::Run(_)) => panic!("no errand: {other:?}"),
+    }
 }
 
 #[test]
@@ -217,4 +225,176 @@ fn refusals_name_what_is_at_fault() {
     );
     let variable = refusal(&["x"], &[("HOT_RESTARTER_MAX_EPOCHS", "1")]);
     assert!(variable.contains("\"1\" for HOT_RESTARTER_MAX_EPOCHS"), "{variable}");
+}
+
+#[test]
+fn a_client_asks_for_one_thing() {
+    let asks = |command| Errand {
+        command,
+        wait: false,
+        timeout: None,
+        json: false,
+        control: Control::Usual,
+    };
+    for command in Asked::ALL {
+        assert_eq!(errand(&["--send", command.as_str()], &[]), asks(command));
+    }
+    for words in [&["-s", "status"][..], &["-sstatus"], &["--send=status"]] {
+        assert_eq!(errand(words, &[]), asks(Asked::Status));
+    }
+    for words in [
+        &["--send", "reload", "--wait", "--timeout", "2.5", "--json", "--control", "/a"][..],
+        &["--json", "--control=/a", "--wait", "--timeout=2.5", "--send=reload"],
+    ] {
+        let expected = Errand {
+            wait: true,
+            timeout: Some(Duration::from_millis(2500)),
+            json: true,
+            control: Control::At("/a".into()),
+            ..asks(Asked::Reload)
+        };
+        assert_eq!(errand(words, &[]), expected);
+    }
+}
+
+/// The container's variables are for its restarter, and a client there must work whatever they say.
+#[test]
+fn a_client_takes_only_the_socket_from_the_environment() {
+    let variables = [
+        ("HOT_RESTARTER_TERM_WAIT", "soon"),
+        ("HOT_RESTARTER_ROLLBACK", "1"),
+        ("HOT_RESTARTER_CONTROL", "/a"),
+    ];
+    let control = |arguments: &[&str], variables: &[(&str, &str)]| {
+        errand(&[&["-s", "status"], arguments].concat(), variables).control
+    };
+    assert_eq!(control(&[], &variables), Control::At("/a".into()));
+    assert_eq!(control(&["--control", "b"], &variables), Control::At("b".into()));
+    assert_eq!(control(&[], &[("HOT_RESTARTER_CONTROL", "")]), Control::Usual);
+    assert_eq!(control(&[], &[("HOT_RESTARTER_CONTROL", "none")]), Control::None);
+}
+
+#[test]
+fn no_variable_makes_a_client() {
+    let variables = [
+        ("HOT_RESTARTER_SEND", "reload"),
+        ("HOT_RESTARTER_WAIT", "1"),
+        ("HOT_RESTARTER_TIMEOUT", "3"),
+        ("HOT_RESTARTER_JSON", "1"),
+    ];
+    let warnings = config(&["x"], &variables).warnings;
+    let expected =
+        variables.map(|(name, _)| format!("{name} is no variable of ours; it is ignored"));
+    assert_eq!(warnings, expected);
+    assert!(refusal(&[], &variables).contains("no program to run"));
+}
+
+#[test]
+fn a_restarter_has_a_socket_or_none() {
+    let control = |arguments: &[&str], value: &str| {
+        config(&[arguments, &["x"]].concat(), &[("HOT_RESTARTER_CONTROL", value)]).control
+    };
+    assert_eq!(control(&[], ""), Control::Usual);
+    assert_eq!(control(&[], "/a"), Control::At("/a".into()));
+    assert_eq!(control(&[], "none"), Control::None);
+    assert_eq!(control(&["--control", "/b"], "none"), Control::At("/b".into()));
+    let longest = format!("/{}", "x".repeat(CONTROL_LIMIT - 1));
+    assert_eq!(control(&[], &longest), Control::At(longest.into()));
+}
+
+#[test]
+fn refusals_of_a_client_name_what_is_at_fault() {
+    let long = format!("/{}", "x".repeat(CONTROL_LIMIT));
+    let cases = [
+        (vec!["--send"], "a value is required for '--send <COMMAND>'"),
+        (vec!["--send", "restart"], "bad value \"restart\" for --send: none of reload, reopen,"),
+        (vec!["--send", ""], "bad value \"\" for --send"),
+        (
+            vec!["--send", "status", "--send", "health"],
+            "'--send <COMMAND>' cannot be used multiple",
+        ),
+        (vec!["--send", "reload", "envoy", "-c", "x"], "\"envoy\" has no meaning: --send asks a"),
+        (
+            vec!["--send", "reload", "--wait", "30"],
+            "\"30\" has no meaning: --send asks a restarter",
+        ),
+        (vec!["--send", "reload", "--rollback"], "--rollback is for the restarter itself"),
+        (vec!["--send", "reload", "--term-wait", "3"], "--term-wait is for the restarter itself"),
+        (vec!["--send", "status", "--wait"], "--wait is for reload and stop: status is answered"),
+        (vec!["--send", "health", "--wait"], "--wait is for reload and stop"),
+        (vec!["--send", "reopen", "--wait"], "--wait is for reload and stop"),
+        (vec!["--send", "reload", "--wait=1"], "unexpected value '1' for '--wait'"),
+        (vec!["--send", "stop", "--timeout"], "a value is required for '--timeout <S>'"),
+        (vec!["--send", "stop", "--timeout", "soon"], "\"soon\" for --timeout: not a number of"),
+        (vec!["--send", "stop", "--timeout", "-1"], "\"-1\" for --timeout: not a number of"),
+        (vec!["--send", "stop", "--timeout", "0.0"], "--timeout 0.0 leaves the answer no time"),
+        (vec!["--send", "status", "--control", ""], "an empty path for --control"),
+        (vec!["--send", "status", "--control", "none"], "leaves nobody whom --send could ask"),
+        (
+            vec!["--send", "status", "--control", &long],
+            "the path of a socket has 107 bytes at most",
+        ),
+        (vec!["--wait"], "--wait is of no use without --send"),
+        (vec!["--timeout", "3", "x"], "--timeout is of no use without --send"),
+        (vec!["--json", "x"], "--json is of no use without --send"),
+    ];
+    for (arguments, expected) in cases {
+        let refusal = refusal(&arguments, &[]);
+        assert!(refusal.contains(expected), "{arguments:?}: {refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+    for arguments in [&["--send", "status"][..], &["x"]] {
+        let refusal = refusal(arguments, &[("HOT_RESTARTER_CONTROL", &long)]);
+        assert!(refusal.starts_with("HOT_RESTARTER_CONTROL=/xxx"), "{refusal}");
+    }
+}
+
+/// Where its usage is bad the container's termination log is not written.
+#[test]
+fn a_client_is_known_of_a_bad_command_line() {
+    for (client, arguments) in [
+        (true, &["--send", "status"][..]),
+        (true, &["--send", "restart"]),
+        (true, &["--send"]),
+        (true, &["--send="]),
+        (true, &["-s"]),
+        (true, &["-sfoo"]),
+        (true, &["--wait"]),
+        (true, &["--timeout", "3", "x"]),
+        (true, &["--json=1"]),
+        (true, &["--bogus", "--send", "status"]),
+        (true, &["--bogus", "3", "--send", "status"]),
+        (true, &["--bogus=3", "--send", "status"]),
+        (true, &["-x", "--send", "status"]),
+        (true, &["--rollback", "--control", "/a", "--term-wait=3", "--send", "status"]),
+        (false, &[]),
+        (false, &["nginx", "-s", "reload"]),
+        (false, &["--", "-s"]),
+        (false, &["-", "-s"]),
+        (false, &["", "-s"]),
+        (false, &["--bogus=3", "nginx", "-s", "reload"]),
+        (false, &["--control", "--send"]),
+        (false, &["--term-wait", "soon", "x", "--send"]),
+        (false, &["--rollback", "x", "--wait"]),
+        (false, &["--bogus"]),
+    ] {
+        let words = ["hot-restarter"].iter().chain(arguments).map(OsString::from);
+        assert_eq!(is_client(&words.collect::<Vec<_>>()), client, "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_fits_into_a_hundred_columns() {
+    let Ok(Invocation::Print(help)) = parsed(&["--help"], &[]) else {
+        panic!("help is printed");
+    };
+    for line in help.lines() {
+        assert!(line.chars().count() <= HELP_WIDTH, "{line}");
+    }
+    for flag in FLAGS {
+        assert!(help.contains(&format!(" --{}", flag.name)), "{help}");
+    }
+    for command in Asked::ALL {
+        assert!(help.contains(command.as_str()), "{help}");
+    }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version that we speak.
 pub const VERSION: u32 = 1;
@@ -102,7 +103,7 @@ impl fmt::Display for Command {
 }
 
 /// What kind of answer a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// It has been taken, and is under way or waits. The last line, unless the request says to wait.
@@ -116,7 +117,7 @@ pub enum Kind {
 }
 
 /// One line of an answer. What does not apply is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reply {
     /// The version of this line.
     pub version: u32,
@@ -127,22 +128,22 @@ pub struct Reply {
     /// The same for people: one line.
     pub message: String,
     /// What the log calls that which has happened.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// The epoch that it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
     /// From the start of the epoch until it was ready, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_after_ms: Option<u64>,
     /// The exit code of the restarter, of a stop that is done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// The last lines that a check wrote which has failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
     /// How things stand.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
 
@@ -172,7 +173,7 @@ impl Reply {
 }
 
 /// How things stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The version of the restarter.
     pub restarter: String,
@@ -209,7 +210,7 @@ pub struct Status {
 }
 
 /// A living epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Epoch {
     /// Its number.
     pub epoch: u32,
@@ -226,7 +227,7 @@ pub struct Epoch {
 }
 
 /// A restart that is under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnderWay {
     /// The number of its epoch.
     pub epoch: u32,
@@ -235,7 +236,7 @@ pub struct UnderWay {
 }
 
 /// What has become of a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastRestart {
     /// Whether its epoch became ready.
     pub ok: bool,
@@ -247,6 +248,120 @@ pub struct LastRestart {
     pub age_ms: u64,
     /// When that was, in UTC.
     pub since: String,
+}
+
+/// Reading by hand: what a derived `Deserialize` makes of these would be thrice the code.
+impl Reply {
+    /// The answer of a line without its newline. An error is one clause about the line.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        let bad = |why: &dyn fmt::Display| format!("is none of a restarter: {why}");
+        let value: Value = serde_json::from_slice(line).map_err(|error| bad(&error))?;
+        let without = |field| bad(&format_args!("it has no `{field}`"));
+        match value["version"].as_u64() {
+            Some(version) if version == u64::from(VERSION) => {}
+            None => return Err(without("version")),
+            Some(version) => {
+                let why = format!("is of version {version}, and version {VERSION} is spoken here");
+                return Err(why);
+            }
+        }
+        let reply = match value["reply"].as_str() {
+            Some("taken") => Kind::Taken,
+            Some("progress") => Kind::Progress,
+            Some("done") => Kind::Done,
+            Some("error") => Kind::Error,
+            Some(_) | None => return Err(without("reply")),
+        };
+        let output = value["output"].as_array().map_or(&[][..], Vec::as_slice);
+        Ok(Self {
+            version: VERSION,
+            reply,
+            ok: value["ok"].as_bool().ok_or_else(|| without("ok"))?,
+            message: text(&value, "message").ok_or_else(|| without("message"))?,
+            event: text(&value, "event"),
+            epoch: small(&value, "epoch"),
+            ready_after_ms: number(&value, "ready_after_ms"),
+            exit_code: number(&value, "exit_code").and_then(|code| code.try_into().ok()),
+            output: output.iter().map(|line| line.as_str().unwrap_or_default().into()).collect(),
+            status: value.get("status").map(Status::of),
+        })
+    }
+}
+
+fn text(value: &Value, field: &str) -> Option<String> {
+    value[field].as_str().map(str::to_owned)
+}
+
+fn number(value: &Value, field: &str) -> Option<u64> {
+    value[field].as_u64()
+}
+
+fn small(value: &Value, field: &str) -> Option<u32> {
+    number(value, field)?.try_into().ok()
+}
+
+/// What is missing or strange in how things stand is as if it were nothing: of such an answer the
+/// rest is still worth reading.
+impl Status {
+    fn of(value: &Value) -> Self {
+        let text_of = |field| text(value, field).unwrap_or_default();
+        let number_of = |field| number(value, field).unwrap_or_default();
+        let epochs = value["epochs"].as_array().map_or(&[][..], Vec::as_slice);
+        Self {
+            restarter: text_of("restarter"),
+            pid: small(value, "pid").unwrap_or_default(),
+            phase: text_of("phase"),
+            healthy: value["healthy"] == true,
+            uptime_ms: number_of("uptime_ms"),
+            since: text_of("since"),
+            epochs: epochs.iter().map(Epoch::of).collect(),
+            under_way: value["under_way"].as_object().map(|_| UnderWay::of(&value["under_way"])),
+            queued: text(value, "queued"),
+            last_restart: value["last_restart"]
+                .as_object()
+                .map(|_| LastRestart::of(&value["last_restart"])),
+            draining: text(value, "draining"),
+            admin: text(value, "admin"),
+            restarts_done: number_of("restarts_done"),
+            restarts_refused: number_of("restarts_refused"),
+            restarts_failed: number_of("restarts_failed"),
+            orphans_reaped: number_of("orphans_reaped"),
+        }
+    }
+}
+
+impl Epoch {
+    fn of(value: &Value) -> Self {
+        Self {
+            epoch: small(value, "epoch").unwrap_or_default(),
+            pid: number(value, "pid").and_then(|pid| pid.try_into().ok()).unwrap_or_default(),
+            state: text(value, "state").unwrap_or_default(),
+            age_ms: number(value, "age_ms").unwrap_or_default(),
+            since: text(value, "since").unwrap_or_default(),
+            ready_after_ms: number(value, "ready_after_ms"),
+        }
+    }
+}
+
+impl UnderWay {
+    fn of(value: &Value) -> Self {
+        Self {
+            epoch: small(value, "epoch").unwrap_or_default(),
+            stage: text(value, "stage").unwrap_or_default(),
+        }
+    }
+}
+
+impl LastRestart {
+    fn of(value: &Value) -> Self {
+        Self {
+            ok: value["ok"] == true,
+            message: text(value, "message").unwrap_or_default(),
+            epoch: small(value, "epoch"),
+            age_ms: number(value, "age_ms").unwrap_or_default(),
+            since: text(value, "since").unwrap_or_default(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -296,6 +411,67 @@ mod tests {
             "{\"version\":1,\"reply\":\"done\",\"ok\":true,\"message\":\"two\\nlines\",\
              \"epoch\":3}\n"
         );
-        assert_eq!(serde_json::from_str::<Reply>(&line).expect("our own"), reply);
+        assert_eq!(Reply::parse(line.as_bytes()).expect("our own"), reply);
+        let unlike = Reply {
+            event: Some("exiting".into()),
+            ready_after_ms: Some(1),
+            exit_code: Some(255),
+            output: vec!["a".into(), String::new()],
+            status: Some(Status {
+                restarter: "0.1.0".into(),
+                pid: u32::MAX,
+                phase: "draining".into(),
+                healthy: true,
+                uptime_ms: u64::MAX,
+                since: "then".into(),
+                epochs: vec![Epoch {
+                    epoch: 2,
+                    pid: i32::MAX,
+                    state: "ready".into(),
+                    age_ms: 3,
+                    since: "now".into(),
+                    ready_after_ms: Some(4),
+                }],
+                under_way: Some(UnderWay { epoch: 5, stage: "checking".into() }),
+                queued: Some("a".into()),
+                last_restart: Some(LastRestart {
+                    ok: true,
+                    message: "b".into(),
+                    epoch: Some(6),
+                    age_ms: 7,
+                    since: "c".into(),
+                }),
+                draining: Some("d".into()),
+                admin: Some("lost".into()),
+                restarts_done: 8,
+                restarts_refused: 9,
+                restarts_failed: 10,
+                orphans_reaped: 11,
+            }),
+            ..Reply::new(Kind::Taken, false, "\u{1b}")
+        };
+        assert_eq!(Reply::parse(unlike.line().as_bytes()), Ok(unlike));
+    }
+
+    #[test]
+    fn an_answer_may_have_fields_that_we_do_not_know() {
+        let line = br#"{"version":1,"reply":"done","ok":true,"message":"","mood":"good"}"#;
+        assert_eq!(Reply::parse(line), Ok(Reply::new(Kind::Done, true, "")));
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_told_why() {
+        for (line, why) in [
+            ("", "is none of a restarter: EOF"),
+            ("HTTP/1.1 400 Bad Request", "is none of a restarter: expected value"),
+            ("{}", "is none of a restarter: it has no `version`"),
+            ("7", "is none of a restarter: it has no `version`"),
+            ("{\"version\":1,\"reply\":\"maybe\"}", "it has no `reply`"),
+            ("{\"version\":1,\"reply\":\"done\",\"ok\":1}", "it has no `ok`"),
+            ("{\"version\":2,\"verdict\":\"x\"}", "is of version 2, and version 1 is spoken"),
+        ] {
+            let error = Reply::parse(line.as_bytes()).expect_err(line);
+            assert!(error.contains(why), "{line}: {error}");
+        }
     }
 }

@@ -16,10 +16,8 @@ use std::os::fd::AsFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 
-use crate::cli::{self, Config, Control, Invocation};
+use crate::cli::{self, Config, Invocation};
 use crate::control::client;
-use crate::control::server::Server;
-use crate::control::socket::Listener;
 use crate::envoy::Envoys;
 use crate::exit::Exit;
 use crate::http::{Address, Url};
@@ -56,6 +54,10 @@ pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: &[OsString]) -
 /// Says why we end where no log can, on standard error and in the termination log.
 fn say_why(arguments: &[OsString], why: &str) {
     let _ = log::write_if_ready(format!("hot-restarter: {why}\n").as_bytes());
+    if cli::is_client(arguments) {
+        // The container goes on, and its termination log is not ours to write.
+        return;
+    }
     let path = cli::termination_log(arguments, std::env::vars_os());
     // That it is not there, or cannot be written, is no second failure.
     let _ = termination::write(path.as_deref(), why);
@@ -65,9 +67,18 @@ fn try_run(
     signals: io::Result<(SignalFd, Inherited)>,
     arguments: &[OsString],
 ) -> Result<Exit, StartFailure> {
+    let signals = || {
+        signals.map_err(|error| StartFailure {
+            exit: Exit::Failure,
+            why: format!("cannot take over signals: {error}"),
+        })
+    };
     let config = match cli::parse(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => config,
-        Ok(Invocation::Send(errand)) => return Ok(client::run(&errand)),
+        Ok(Invocation::Send(errand)) => {
+            let (signals, inherited) = signals()?;
+            return Ok(client::run(&errand, signals, inherited));
+        }
         Ok(Invocation::Print(text)) => {
             // Whoever asked for it and does not read it wants no error either.
             let _ = sys::write(libc::STDOUT_FILENO, text.as_bytes());
@@ -77,10 +88,7 @@ fn try_run(
             return Err(StartFailure { exit: Exit::Usage, why: format!("{usage:#}") });
         }
     };
-    let (signals, inherited) = signals.map_err(|error| StartFailure {
-        exit: Exit::Failure,
-        why: format!("cannot take over signals: {error}"),
-    })?;
+    let (signals, inherited) = signals()?;
     // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
     let subreaper = prctl::set_child_subreaper(true);
     let launcher = Launcher::new(std::env::vars_os(), inherited)

@@ -40,7 +40,9 @@ pub use batch::Batch;
 pub use drain::DrainTime;
 use drain::Draining;
 use ending::{Ending, Outcome};
-pub use notice::{Drained, End, Failure, Level, Notice, ReadyBy, StopReason, WaitsFor, What};
+pub use notice::{
+    Drained, End, Failure, Level, Notice, ReadyBy, Seconds, StopReason, WaitsFor, What,
+};
 pub use outcome::RestartOutcome;
 use outcome::UnderWay;
 pub use readiness::SETTLING;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use child::{Launch, LaunchError, launch};
 pub use pages::give_back_pages;
-pub use signals::{Inherited, SignalFd, take_over_signals};
+pub use signals::{Inherited, SignalFd, give_back_signals, take_over_signals};
 pub use wait::{Peek, peek, peek_at, reap, was_suspended};
 
 use crate::signal::Signal;
@@ -169,6 +169,25 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
+/// Writes all of it to a descriptor that we do not own, and waits for room as long as it takes:
+/// for programs that end, and not for a restarter.
+pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write(fd, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Whoever shares it has set it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut asked = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                // SAFETY: the pointer is to one record of our own.
+                unsafe { libc::poll(&raw mut asked, 1, -1) };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Writes what can be written without waiting; `Unsupported` where the file, or the kernel, cannot
 /// promise that (a terminal, a FIFO, a kernel before 6.4).
 pub fn write_without_waiting(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
@@ -195,6 +214,16 @@ pub fn file_type(fd: RawFd) -> io::Result<libc::mode_t> {
     check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
     // SAFETY: the call has filled it.
     Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT)
+}
+
+/// How many columns the terminal behind a descriptor number has, if it knows.
+pub fn columns(fd: RawFd) -> Option<usize> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: the pointer is to a `winsize` of our own.
+    check(unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, size.as_mut_ptr()) }).ok()?;
+    // SAFETY: all zeroes is a `winsize`, whatever the call did.
+    let columns = unsafe { size.assume_init() }.ws_col;
+    (columns > 0).then_some(columns.into())
 }
 
 /// The process group in the foreground of the terminal behind a descriptor number; `None` when

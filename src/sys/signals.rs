@@ -86,6 +86,14 @@ pub fn take_over_signals() -> io::Result<(SignalFd, Inherited)> {
     Ok((SignalFd(fd), Inherited { mask, child_ignored }))
 }
 
+/// Undoes [`take_over_signals`], for a client, on which signals are to work as on any program.
+pub fn give_back_signals(inherited: Inherited) {
+    if inherited.child_ignored {
+        set_ignored(Signal::CHLD, true);
+    }
+    set_mask(inherited.mask);
+}
+
 impl SignalFd {
     /// At most this many are read at once: all the standard ones, which the kernel hands out
     /// first, and some real-time ones. The rest waits for the next turn.

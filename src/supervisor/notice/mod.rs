@@ -4,7 +4,7 @@ mod sentences;
 
 use std::time::Duration;
 
-pub(super) use sentences::Seconds;
+pub use sentences::Seconds;
 
 use super::{Obstacle, Pending, Pid, Status};
 use crate::exit::Exit;

@@ -276,7 +276,11 @@ fn explain_kill(f: &mut fmt::Formatter<'_>, status: Status, kills: Option<u64>) 
 }
 
 /// Seconds with three decimals, or none where there is nothing behind the point.
-pub(in crate::supervisor) struct Seconds(pub(in crate::supervisor) Duration);
+#[derive(Clone, Copy, Debug)]
+pub struct Seconds(
+    /// So long.
+    pub Duration,
+);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
