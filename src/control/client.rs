@@ -126,7 +126,7 @@ fn ask(
         match reply.reply {
             Kind::Done | Kind::Error => return Ok(reply),
             Kind::Taken if !errand.wait => return Ok(reply),
-            Kind::Taken | Kind::Progress => progress.say(&render::progress(&reply)),
+            Kind::Taken | Kind::Progress => progress.say(&reply.message),
         }
     }
 }
@@ -222,7 +222,7 @@ impl Connection {
                 Err(refusal) => refusals.push(format!("{} {refusal}", place.display())),
             }
         }
-        let mut why = format!("no restarter answers: {}", refusals.join(", "));
+        let mut why = format!("no restarter answers: {}", refusals.join("; "));
         if usual {
             why += "; ";
             why += &hint();

@@ -24,22 +24,6 @@ pub(super) fn answer(reply: &Reply) -> String {
     text
 }
 
-/// What happens, for the line of a terminal.
-pub(super) fn progress(reply: &Reply) -> String {
-    let event = reply.event.as_deref().unwrap_or_default();
-    let mut text = String::new();
-    let _ = match reply.epoch {
-        // The sentence of such an event is about its epoch.
-        Some(epoch) if !event.is_empty() => write!(text, "epoch {epoch} {event}"),
-        _ => write!(text, "{event}"),
-    };
-    if !text.is_empty() && !reply.message.is_empty() {
-        text.push_str(": ");
-    }
-    text.push_str(&reply.message);
-    text
-}
-
 /// How things stand: a line, a table of the epochs, and what else there is to know.
 fn status(status: &Status) -> String {
     let mut text = String::new();
@@ -247,8 +231,7 @@ restarts: 3 done, 0 refused, 0 failed; orphans reaped: 0
             answer(&refused),
             "refused: the check exited with 1:\n  \\u001b]0;title\\u0007\n  a\tb\\u009b31m\n"
         );
-        let clears = Reply { event: Some("\r".into()), ..Reply::new(Kind::Progress, true, "\n") };
-        assert_eq!(fitted(&progress(&clears), 80), "\\u000d: \\n");
+        assert_eq!(fitted("\r: \n", 80), "\\u000d: \\n");
     }
 
     #[test]
@@ -259,18 +242,5 @@ restarts: 3 done, 0 refused, 0 failed; orphans reaped: 0
         assert_eq!(fitted("日本語a", 5), "日本");
         assert_eq!(fitted("a\u{1b}b", 4), "a\\u0");
         assert_eq!(fitted("a", 0), "");
-    }
-
-    #[test]
-    fn progress_says_what_happens_to_which_epoch() {
-        let reply = |event: Option<&str>, epoch, message| Reply {
-            event: event.map(str::to_owned),
-            epoch,
-            ..Reply::new(Kind::Progress, true, message)
-        };
-        assert_eq!(progress(&reply(Some("started"), Some(1), "")), "epoch 1 started");
-        assert_eq!(progress(&reply(Some("draining"), None, "1 request")), "draining: 1 request");
-        assert_eq!(progress(&reply(None, Some(1), "as it is")), "as it is");
-        assert_eq!(progress(&reply(None, None, "")), "");
     }
 }

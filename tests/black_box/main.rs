@@ -4,6 +4,7 @@
 //! Every module has a function `trials` that returns its trials; [`needs::trial`] makes one.
 
 mod cells;
+mod control;
 mod docker;
 mod envoy;
 mod image;
@@ -29,6 +30,7 @@ fn main() {
     let trials: Vec<Trial> = [
         process::trials(),
         watch::trials(),
+        control::trials(),
         input::trials(),
         log::trials(),
         statuses::trials(),

@@ -1,6 +1,7 @@
 //! What the tests and the benchmark share: the binaries under test, and waiting for conditions.
 
 pub mod container;
+pub mod control;
 pub mod descriptor;
 pub mod docker;
 pub mod envoy;

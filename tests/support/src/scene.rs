@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::control::{self, Answer, Place};
 use crate::journal::Journal;
 use crate::processes;
 use crate::{eventually, probe, project, restarter};
@@ -159,8 +160,11 @@ impl Scene {
         let words = wrapper.iter().map(|word| (*word).to_owned());
         let words = words.chain([program]).chain(options.iter().map(|word| (*word).to_owned()));
         let words = words.chain(target.iter().map(|word| word.as_ref().to_owned()));
-        let command = self.command(&words.collect::<Vec<_>>());
-        Setup { command, log: self.path(&format!("log-{number}")), logged: true }
+        let mut command = self.command(&words.collect::<Vec<_>>());
+        // The usual place is one for all.
+        let control = Place::new();
+        command.env(control::VARIABLE, control.path());
+        Setup { command, log: self.path(&format!("log-{number}")), logged: true, control }
     }
 
     /// The processes of this scene that live.
@@ -235,6 +239,7 @@ pub struct Setup {
     pub command: Command,
     log: PathBuf,
     logged: bool,
+    control: Place,
 }
 
 impl Setup {
@@ -259,7 +264,7 @@ impl Setup {
         }
         let child = self.command.spawn();
         let child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
-        Restarter { child, log: self.log, status: None }
+        Restarter { child, log: self.log, status: None, control: self.control }
     }
 
     /// Starts it, waits for its end, and returns exit code and log.
@@ -275,6 +280,7 @@ pub struct Restarter {
     child: Child,
     log: PathBuf,
     status: Option<ExitStatus>,
+    control: Place,
 }
 
 impl Restarter {
@@ -308,6 +314,16 @@ impl Restarter {
     /// Signals the restarter itself.
     pub fn signal(&self, signal: i32) {
         assert!(processes::signal(self.pid(), signal), "the restarter is gone: {}", self.log());
+    }
+
+    /// Runs `--send` with these words against it, to the client's end.
+    pub fn send(&self, words: &[&str]) -> Answer {
+        self.control.send(words)
+    }
+
+    /// Where its control socket is, unless an option says otherwise.
+    pub fn control(&self) -> &Place {
+        &self.control
     }
 
     /// What it has written to standard error so far.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::{Process, Stage, fetch};
+use crate::control::{self, Place};
 use crate::{eventually, namespace, project, restarter};
 
 /// A restarter that is about to be.
@@ -50,6 +51,7 @@ impl<'a> Setup<'a> {
         let Self { stage, prelude, options, scripted } = self;
         let output = stage.folder.join("output");
         let sink = File::create(&output).expect("the folder is ours");
+        let control = Place::new();
         let mut command = Command::new("unshare");
         if !namespace::privileged() {
             command.args(["--user", "--map-root-user"]);
@@ -69,6 +71,7 @@ impl<'a> Setup<'a> {
             .args(["--log-level", "warning"])
             .env("PATH", path_with(&[fetch().parent().expect("a folder"), &docker_folder()]))
             .env("ENVOY_CONFIG", stage.config())
+            .env(control::VARIABLE, control.path())
             .envs(stage.variables())
             .stdin(Stdio::null())
             .stderr(sink.try_clone().expect("a second descriptor"))
@@ -76,7 +79,7 @@ impl<'a> Setup<'a> {
         let unshare = command.spawn().expect("unshare runs");
         let parent = Process(unshare.id().try_into().expect("a pid"));
         // A guard already, for the wait may fail.
-        let mut bare = Bare { unshare, output, restarter: parent };
+        let mut bare = Bare { unshare, output, restarter: parent, control };
         bare.restarter = eventually("unshare has made a namespace", || {
             parent.children().first().copied().ok_or_else(|| bare.output())
         });
@@ -92,6 +95,8 @@ pub struct Bare {
     output: PathBuf,
     /// The restarter.
     pub restarter: Process,
+    /// Its control socket.
+    pub control: Place,
 }
 
 impl Bare {
