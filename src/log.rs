@@ -20,7 +20,7 @@ const STDERR: RawFd = libc::STDERR_FILENO;
 
 /// The longest line, newline included: `PIPE_BUF`, up to which a pipe takes all or nothing, and
 /// what kubelet shows of a termination log.
-const LINE_LIMIT: usize = 4096;
+pub const LINE_LIMIT: usize = 4096;
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,13 @@ impl Log {
         level <= self.level
     }
 
+    /// Whether much that is written at once could block us in the end: a terminal of another user
+    /// has room for something, and does not say for how much.
+    pub fn may_block(&mut self) -> bool {
+        matches!(self.sink.get_or_insert_with(Sink::find), Sink::Asked)
+            && sys::file_type(STDERR).is_ok_and(|kind| kind == libc::S_IFCHR)
+    }
+
     /// Writes a notice of the core.
     pub fn notice(&mut self, notice: &Notice) {
         let (level, event) = notice.what.kind();
@@ -96,32 +103,36 @@ impl Log {
 
     /// Writes a line, when it matters enough.
     pub fn write(&mut self, record: &Record<'_>) {
-        if !self.tells(record.level) {
-            return;
+        if self.tells(record.level) {
+            self.pass_on(line(self.format, record).as_bytes());
         }
+    }
+
+    /// Writes lines that are whole, as they are: what a program of ours has said. More than
+    /// [`LINE_LIMIT`] bytes at once may be torn apart by what others write.
+    pub fn pass_on(&mut self, lines: &[u8]) {
         if self.lost > 0 {
             let message = &format_args!("{} lines before this one were lost", self.lost);
             let lost =
                 Record { level: Level::Warn, event: "lost", epoch: None, pid: None, message };
-            if self.put(&line(self.format, &lost)) {
+            if self.put(line(self.format, &lost).as_bytes()) == 0 {
                 self.lost = 0;
             }
         }
         // While lines are lost, later ones are as well, so that the count stands where they were.
-        if self.lost > 0 || !self.put(&line(self.format, record)) {
-            self.lost += 1;
-        }
+        self.lost += if self.lost > 0 { number_of(lines) } else { self.put(lines) };
     }
 
-    fn put(&mut self, line: &str) -> bool {
+    /// Writes whole lines; how many of them were not, or not to their end.
+    fn put(&mut self, lines: &[u8]) -> u64 {
         let written = match self.sink.get_or_insert_with(Sink::find) {
-            Sink::Own(own) => sys::write(own.as_raw_fd(), line.as_bytes()),
-            Sink::Socket => sys::send_without_waiting(STDERR, line.as_bytes()),
-            Sink::File => sys::write(STDERR, line.as_bytes()),
-            Sink::Asked => write_if_ready(line.as_bytes()),
-            Sink::Closed => return true,
+            Sink::Own(own) => sys::write(own.as_raw_fd(), lines),
+            Sink::Socket => sys::send_without_waiting(STDERR, lines),
+            Sink::File => sys::write(STDERR, lines),
+            Sink::Asked => write_if_ready(lines),
+            Sink::Closed => return 0,
         };
-        written.is_ok_and(|written| written == line.len())
+        number_of(&lines[written.unwrap_or(0)..])
     }
 }
 
@@ -171,11 +182,21 @@ fn borrowed_stderr() -> io::Result<BorrowedFd<'static>> {
 
 /// A message as a line by itself.
 pub fn one_line(message: &str) -> String {
+    let mut line = escaped(message);
+    line.push('\n');
+    line
+}
+
+/// A message without what would end its line or move a terminal's cursor.
+pub fn escaped(message: &str) -> String {
     let mut line = String::new();
     // Writing to a string cannot fail.
     let _ = Escaped { line: &mut line, json: false }.write_str(message);
-    line.push('\n');
     line
+}
+
+fn number_of(lines: &[u8]) -> u64 {
+    lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 fn line(format: Format, record: &Record<'_>) -> String {
