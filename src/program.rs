@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -40,8 +40,10 @@ pub struct Launcher {
 }
 
 /// Where the output of a program beside the epochs goes. It reads nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'a> {
+    /// Into this, which is above standard error.
+    Pipe(BorrowedFd<'a>),
     /// To our standard error.
     Log,
     /// Nowhere.
@@ -92,13 +94,14 @@ impl Launcher {
         program: &Program,
         epoch: u32,
         leader: Option<Pid>,
-        output: Output,
+        output: Output<'_>,
     ) -> Result<Pid, StartFailure> {
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
         // Without /dev/null it has what we have.
         let null = null.map(OwnedFd::from).and_then(sys::above_stdio).ok();
         let null = null.as_ref().map(AsRawFd::as_raw_fd);
         let output = match output {
+            Output::Pipe(pipe) => Some(pipe.as_raw_fd()),
             Output::Log => Some(libc::STDERR_FILENO),
             Output::Nowhere => null,
         };

@@ -3,8 +3,7 @@
 //! What the kernel says (signals, exits, time) becomes events, the core's actions are performed,
 //! and their results are fed back at once. While nothing happens there is no system call.
 
-mod control;
-mod history;
+mod capture;
 mod perform;
 mod questions;
 
@@ -30,7 +29,7 @@ use crate::sys::{self, Inherited, Peek, SignalFd};
 use crate::terminal::Terminal;
 use crate::termination::{self, Termination};
 use crate::watch::Watch;
-use history::History;
+use capture::Capture;
 use questions::Question;
 
 /// How many children are reaped before signals are looked at again.
@@ -110,6 +109,7 @@ fn try_run(
         admin: config.admin,
         questions: Vec::new(),
         probe: None,
+        capture: Capture::default(),
         refusal: None,
         envoys: Envoys::default(),
         watch: None,
@@ -193,6 +193,8 @@ struct Driver {
     questions: Vec<Question>,
     /// The process of `--ready exec:` that runs, or ran last.
     probe: Option<Pid>,
+    /// What the check prints that runs, or ran last.
+    capture: Capture,
     /// Why whoever decides whether an epoch is ready last said that it is not.
     refusal: Option<String>,
     envoys: Envoys,
@@ -230,28 +232,7 @@ impl Driver {
         }
     }
 
-    /// Lets clients in from now on.
-    fn listen(&mut self, control: &Control) {
-        if self.exit.is_some() {
-            return;
-        }
-        match Listener::open(control) {
-            Ok(listener) => {
-                if let Some(listener) = &listener {
-                    let place =
-                        format_args!("--send is listened to at {}", listener.path().display());
-                    self.log.say(Level::Debug, "control", &place);
-                }
-                self.server = Server::new(listener);
-            }
-            Err(why) => {
-                let message = format_args!("--send is not listened to: {why}");
-                self.log.say(Level::Warn, "control", &message);
-            }
-        }
-    }
-
-    /// Waits for a signal, an answer, a change, a client, or the next deadline.
+    /// Waits for a signal, an answer, a change, a check's output, or the next deadline.
     fn wait(&mut self) {
         let timeout = match self.next_deadline().map(|deadline| deadline - sys::monotonic()) {
             None => {
@@ -266,12 +247,11 @@ impl Driver {
                 PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let mut fds = Vec::with_capacity(4);
+        let mut fds = Vec::with_capacity(5);
         fds.extend(self.watch.iter().map(|watch| PollFd::new(watch.fd(), PollFlags::POLLIN)));
         fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
         fds.extend(self.questions.iter().filter_map(|question| question.exchange.poll_fd()));
-        let clients = fds.len();
-        fds.extend(self.server.poll_fds());
+        fds.extend(self.capture.poll_fd());
         // An error (EINTR after SIGSTOP, want of memory) is as good as a spurious wake-up: the
         // turn that follows looks at everything anyway.
         let polled = poll(&mut fds, timeout);
@@ -305,6 +285,7 @@ impl Driver {
             self.stirred |= signal != Signal::CHLD;
             self.handle(Event::Signal(signal));
         }
+        self.capture.take_in(&mut self.log);
         self.take_in_answers();
         self.take_in_changes();
         self.take_in_clients();

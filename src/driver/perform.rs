@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd;
 
 use super::Driver;
 use crate::envoy::{self, Epoch};
@@ -41,6 +42,11 @@ impl Driver {
             Action::SignalGroup { group, signal } => {
                 let sent = sys::signal_group(group, signal);
                 self.complain("process group", group, signal, sent);
+                // However a check ends, what is left of its group is killed, and only then is it
+                // said what became of it.
+                if signal == Signal::KILL {
+                    self.capture.end(group, &mut self.log);
+                }
             }
             Action::SignalChild { pid, signal } => {
                 let sent = sys::signal_child(pid, signal);
@@ -122,8 +128,15 @@ impl Driver {
     }
 
     fn run(&mut self, task: Task) -> Event {
+        let pipe = match task {
+            Task::Check { .. } => self.capture.begin(&mut self.log),
+            Task::Probe { .. } => None,
+        };
         let (program, epoch, leader, output) = match task {
-            Task::Check { epoch } => (&self.programs.check, epoch, None, Output::Log),
+            Task::Check { epoch } => {
+                let output = pipe.as_ref().map_or(Output::Log, |pipe| Output::Pipe(pipe.as_fd()));
+                (&self.programs.check, epoch, None, output)
+            }
             // It says the same again and again.
             Task::Probe { epoch, leader } => {
                 let output =
@@ -137,6 +150,8 @@ impl Driver {
                 if leader.is_some() {
                     self.probe = Some(pid);
                     self.look_beside(epoch);
+                } else {
+                    self.capture.started(pid);
                 }
                 Event::Running { task, pid }
             }

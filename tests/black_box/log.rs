@@ -177,7 +177,7 @@ fn shared_file() {
 }
 
 /// A pipe of one page, full of what nobody has read.
-fn clogged_pipe() -> (io::PipeReader, io::PipeWriter) {
+pub(crate) fn clogged_pipe() -> (io::PipeReader, io::PipeWriter) {
     let (reader, mut writer) = io::pipe().expect("a pipe");
     let room = descriptor::shrink_pipe(&writer);
     writer.write_all(&vec![b'\n'; room]).expect("it has room");

@@ -6,6 +6,7 @@ mod exits;
 mod forwarding;
 mod inheritance;
 mod once;
+mod output;
 mod readiness;
 mod restarts;
 mod rollback;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         once::trials(),
         exits::trials(),
         check::trials(),
+        output::trials(),
         readiness::trials(),
         rollback::trials(),
     ]
