@@ -15,14 +15,36 @@ use crate::supervisor::{
 use crate::sys;
 
 impl Driver {
+    /// Lets clients in from now on.
+    pub(super) fn listen(&mut self, control: &Control) {
+        if self.exit.is_some() {
+            return;
+        }
+        match Listener::open(control) {
+            Ok(listener) => {
+                if let Some(listener) = &listener {
+                    let place =
+                        format_args!("--send is listened to at {}", listener.path().display());
+                    self.log.say(Level::Debug, "control", &place);
+                }
+                self.server = Server::new(listener);
+            }
+            Err(why) => {
+                let message = format_args!("--send is not listened to: {why}");
+                self.log.say(Level::Warn, "control", &message);
+            }
+        }
+    }
+
+    /// Takes in who comes and goes, and does what they ask for.
     pub(super) fn take_in_clients(&mut self) {
         if !self.server.take_in(sys::monotonic()) {
             return;
         }
+        self.stirred = true;
         while self.exit.is_none()
             && let Some((client, peer, request)) = self.server.next_request()
         {
-            self.stirred = true;
             self.serve_client(client, peer, request);
         }
     }
