@@ -7,7 +7,7 @@ BINARY := target/$(TARGET)/release/hot-restarter
 # The toolchain's own linker, so that another machine's binary needs no cross compiler.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER := rust-lld
 
-.PHONY: help build arm envoy images demo test bench bench-stop fuzz lint clean
+.PHONY: help build arm pages envoy images demo test bench bench-stop fuzz lint clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -18,6 +18,11 @@ build: targets ## Build the static binary and what the tests need beside it.
 
 arm: targets ## Build the static binary for aarch64.
 	cargo build --locked --release --target $(ARM_TARGET)
+
+# Dated like the commit, or by SOURCE_DATE_EPOCH, so that the same source makes the same pages.
+pages: ## Write the manual page and the shells' completions to target/pages.
+	@date=$$(date -u -d "@$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}" +%F) && \
+	cd pages && cargo run --locked --quiet -- ../target/pages "$$date"
 
 # Adds the musl targets where rustup has not got them yet.
 .PHONY: targets
@@ -37,6 +42,7 @@ demo: build ## Show three hot restarts of a real Envoy under load.
 
 test: build arm envoy ## Run every test.
 	cd fuzz && cargo test --locked --no-default-features
+	cd pages && cargo test --locked
 	cargo test --locked --target $(TARGET) --workspace
 
 bench: build ## Measure; prints a table.
@@ -56,9 +62,12 @@ lint: targets ## Formatting, clippy, scripts.
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 	cd fuzz && cargo fmt -- --check
 	cd fuzz && cargo clippy --locked --no-default-features --all-targets -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck docker/*.sh .ci/run; \
+	cd pages && cargo fmt -- --check
+	cd pages && cargo clippy --locked --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck docker/*.sh pages/src/*.bash .ci/run; \
 	else echo 'shellcheck is not installed, so the scripts are not checked'; fi
 
 clean: ## Remove everything that was made.
 	-docker image prune --force --filter label=hot-restarter.inputs
 	cargo clean
+	cd pages && cargo clean
