@@ -12,8 +12,8 @@
 //! - [`program`]: how epochs, checks and probes are started. [`envoy`]: how an epoch is found
 //!   ready, and what a failed one leaves behind. [`http`]: questions over HTTP. [`watch`]: files
 //!   that change.
-//! - [`procfs`], [`memory`], [`terminal`], [`log`], [`termination`]: one thing each that the shell
-//!   needs.
+//! - [`procfs`], [`memory`], [`terminal`], [`log`], [`termination`], [`notify`]: one thing each that
+//!   the shell needs.
 //! - [`sys`]: the kernel's interface, and all of the `unsafe`.
 //! - [`cli`]: from arguments and environment to a checked configuration.
 
@@ -27,6 +27,7 @@ pub mod exit;
 pub mod http;
 pub mod log;
 pub mod memory;
+pub mod notify;
 pub mod procfs;
 pub mod program;
 pub mod signal;

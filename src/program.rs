@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use nix::unistd::{AccessFlags, access};
 
 use crate::exit::Exit;
+use crate::notify;
 use crate::supervisor::{Pid, StartFailure};
 use crate::sys::{self, Inherited, Launch, LaunchError, launch};
 
@@ -34,7 +35,7 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Launcher {
     path: OsString,
-    /// All but those that we set ourselves, as `NAME=value`.
+    /// All but those that we set ourselves and those that are meant for us, as `NAME=value`.
     environment: Vec<CString>,
     inherited: Inherited,
 }
@@ -62,6 +63,9 @@ impl Launcher {
         for (name, value) in environment {
             // Of a variable that is there twice many programs see the first.
             if name == EPOCH_VARIABLE || name == PID_VARIABLE {
+                continue;
+            }
+            if notify::VARIABLES.iter().any(|ours| name == *ours) {
                 continue;
             }
             if name == "PATH" {

@@ -45,9 +45,14 @@ impl Termination {
         self.path.as_deref().unwrap_or(Path::new(DEFAULT))
     }
 
+    /// The reason, as far as a notice has told one.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// Writes the reason, which is `otherwise` where no notice has told one.
     pub fn write(&self, otherwise: &str) -> io::Result<()> {
-        write(self.path.as_deref(), self.reason.as_deref().unwrap_or(otherwise))
+        write(self.path.as_deref(), self.reason().unwrap_or(otherwise))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::http::{Address, Url};
 use crate::log::{self, Log};
 use crate::memory;
+use crate::notify::Notify;
 use crate::program::{Launcher, Program};
 use crate::signal::Signal;
 use crate::supervisor::{Batch, Event, Level, Moment, Pid, StartFailure, Status, Supervisor};
@@ -119,6 +120,7 @@ fn try_run(
         reopened: None,
         log: Log::new(config.log_format, config.log_level),
         termination: Termination::new(config.termination_log),
+        notify: Notify::from_environment(),
         batch: Batch::default(),
         oom_kills: None,
         terminal: Terminal::default(),
@@ -207,6 +209,7 @@ struct Driver {
     reopened: Option<Vec<(bool, String)>>,
     log: Log,
     termination: Termination,
+    notify: Notify,
     /// Signals that were read and have not been handled.
     batch: Batch,
     /// The out-of-memory kills when the core last asked to record them.

@@ -8,11 +8,13 @@ use super::Driver;
 use crate::envoy::{self, Epoch};
 use crate::log::Record;
 use crate::memory;
+use crate::notify::Notify;
 use crate::procfs::{self, Procfs};
 use crate::program::Output;
 use crate::signal::Signal;
 use crate::supervisor::{
-    Action, Event, Level, Mended, Notice, Orphan, Pid, Reach, StartFailure, Task, View, What,
+    Action, Event, Level, Mended, Moment, Notice, Orphan, Pid, Reach, StartFailure, Task, View,
+    What,
 };
 use crate::sys::{self, PidFd};
 
@@ -73,7 +75,7 @@ impl Driver {
                     self.log.say(Level::Warn, "resumed", &message);
                 }
             }
-            Action::Restart(step) => self.restart_step(&step),
+            Action::Restart(step) => self.tell(|notify, now| notify.step(now, &step)),
             Action::RecordMemory => self.oom_kills = memory::oom_kills(),
             Action::Log(notice) => self.say(&notice),
             Action::NameSurvivors => {
@@ -263,11 +265,24 @@ impl Driver {
             let message = format_args!("the reason cannot be written to {path}: {error}");
             self.log.say(Level::Warn, "termination-log", &message);
         }
+        if let What::Exiting { exit, .. } = notice.what {
+            let why = self.termination.reason().map_or_else(|| exit.to_string(), str::to_owned);
+            self.tell(|notify, _| notify.exiting(&why));
+        }
+        self.tell(|notify, now| notify.notice(now, notice));
         self.log.notice(notice);
         self.tell_clients(notice);
         self.say_why_not(notice);
         if let What::TermWaitOver { .. } = notice.what {
             self.name_children(Level::Warn, "killing", "did not end in time");
+        }
+    }
+
+    /// Tells a service manager, if there is one to be told.
+    fn tell(&mut self, tell: impl FnOnce(&mut Notify, Moment)) {
+        tell(&mut self.notify, sys::monotonic());
+        if let Some(trouble) = self.notify.take_trouble() {
+            self.log.say(Level::Warn, "notify", &trouble);
         }
     }
 

@@ -13,6 +13,7 @@ mod log;
 mod manifests;
 mod needs;
 mod neighbours;
+mod notify;
 mod pid1;
 mod podman;
 mod pods;
@@ -38,6 +39,7 @@ fn main() {
         termination::trials(),
         pid1::trials(),
         neighbours::trials(),
+        notify::trials(),
         image::trials(),
         docker::trials(),
         podman::trials(),

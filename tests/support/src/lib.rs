@@ -8,6 +8,7 @@ pub mod envoy;
 pub mod inherit;
 pub mod journal;
 pub mod load;
+pub mod manager;
 pub mod namespace;
 pub mod podman;
 pub mod processes;
