@@ -10,6 +10,7 @@ mod envoy;
 mod image;
 mod input;
 mod log;
+mod managers;
 mod manifests;
 mod needs;
 mod neighbours;
@@ -44,6 +45,7 @@ fn main() {
         docker::trials(),
         podman::trials(),
         manifests::trials(),
+        managers::trials(),
         pods::trials(),
         cells::trials(),
         envoy::trials(),

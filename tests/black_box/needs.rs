@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Once, OnceLock};
 
@@ -33,6 +34,12 @@ pub(crate) enum Needs {
     Pods,
     /// A loopback of version 6.
     Ipv6,
+    /// To be root, and runit's programs.
+    Runit,
+    /// Monit.
+    Monit,
+    /// systemd's own look at units.
+    SystemdAnalyze,
 }
 
 impl Needs {
@@ -49,6 +56,9 @@ impl Needs {
             Self::Kubectl => "kubectl",
             Self::Pods => "podman-and-kubectl",
             Self::Ipv6 => "ipv6",
+            Self::Runit => "root-and-runit",
+            Self::Monit => "monit",
+            Self::SystemdAnalyze => "systemd-analyze",
         }
     }
 
@@ -69,6 +79,14 @@ impl Needs {
             Self::Kubectl => succeeds(Command::new("kubectl").args(["kustomize", "--help"])),
             Self::Pods => Self::Podman.met() && Self::Kubectl.met(),
             Self::Ipv6 => server::has_ipv6(),
+            Self::Runit => {
+                // None of them has an option that does nothing.
+                let there = |name: &&str| Path::new("/usr/bin").join(name).exists();
+                namespace::privileged()
+                    && ["runsv", "sv", "svlogd", "chpst"].iter().all(|name| there(&name))
+            }
+            Self::Monit => succeeds(Command::new("monit").arg("-V")),
+            Self::SystemdAnalyze => succeeds(Command::new("systemd-analyze").arg("--version")),
         }
     }
 }
