@@ -82,8 +82,7 @@ impl Needs {
             Self::Runit => {
                 // None of them has an option that does nothing.
                 let there = |name: &&str| Path::new("/usr/bin").join(name).exists();
-                namespace::privileged()
-                    && ["runsv", "sv", "svlogd", "chpst"].iter().all(|name| there(&name))
+                namespace::privileged() && ["runsv", "sv", "svlogd", "chpst"].iter().all(there)
             }
             Self::Monit => succeeds(Command::new("monit").arg("-V")),
             Self::SystemdAnalyze => succeeds(Command::new("systemd-analyze").arg("--version")),
