@@ -328,6 +328,8 @@ enum Refusal {
     Full,
     /// A user who is neither root nor we listens there.
     Stranger(u32),
+    /// Whoever listens there is in a PID namespace that is neither ours nor below it.
+    Elsewhere,
 }
 
 impl fmt::Display for Refusal {
@@ -337,6 +339,10 @@ impl fmt::Display for Refusal {
             Self::Errno(Errno::ECONNREFUSED) => {
                 f.write_str("is there, but nobody listens any more")
             }
+            Self::Errno(Errno::EACCES | Errno::EPERM) if unistd::geteuid().is_root() => f
+                .write_str(
+                    "is not for a root without CAP_DAC_OVERRIDE; its restarter's own user may",
+                ),
             Self::Errno(Errno::EACCES | Errno::EPERM) => {
                 f.write_str("is for root and its restarter's own user only")
             }
@@ -346,6 +352,7 @@ impl fmt::Display for Refusal {
             Self::Stranger(user) => {
                 write!(f, "belongs to user {user}, who is neither root nor we")
             }
+            Self::Elsewhere => f.write_str("belongs to a restarter of another container"),
         }
     }
 }
@@ -374,11 +381,17 @@ fn connect_to(place: &Path, until: Moment) -> Result<OwnedFd, Refusal> {
     }
 }
 
-/// Anybody can make a file in `/dev/shm` before we do, so who listens there must be root or we.
+/// Anybody can make a file in `/dev/shm` before we do, so who listens there must be root or we. All
+/// containers of a pod share it, so it must also be a restarter that we can see: 0 is the pid of a
+/// process in a PID namespace that is neither ours nor below it.
 fn of_a_friend(socket: OwnedFd) -> Result<OwnedFd, Refusal> {
-    let peer = getsockopt(&socket, sockopt::PeerCredentials).map_err(Refusal::Errno)?.uid();
+    let peer = getsockopt(&socket, sockopt::PeerCredentials).map_err(Refusal::Errno)?;
     let friends = [0, unistd::geteuid().as_raw()];
-    if friends.contains(&peer) { Ok(socket) } else { Err(Refusal::Stranger(peer)) }
+    match (friends.contains(&peer.uid()), peer.pid()) {
+        (false, _) => Err(Refusal::Stranger(peer.uid())),
+        (true, 0) => Err(Refusal::Elsewhere),
+        (true, _) => Ok(socket),
+    }
 }
 
 /// What to do when there is none at the usual places. Root may use any, but must say which: a file

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use crate::control::Answer;
 use crate::envoy::Process;
 use crate::{eventually, podman};
 
@@ -110,6 +111,17 @@ impl Container {
     pub fn exec(&self, command: &[&str]) -> Output {
         let arguments = [&["exec", "--user=0", &self.name], command].concat();
         self.engine.attempt(&arguments)
+    }
+
+    /// Runs the restarter's client in it, as the container's own user.
+    pub fn send(&self, words: &[&str]) -> Answer {
+        self.send_by(&[], words)
+    }
+
+    /// The same with these options of `docker exec`.
+    pub fn send_by(&self, options: &[&str], words: &[&str]) -> Answer {
+        let client = [&self.name, "/hot-restarter", "--send"];
+        self.engine.attempt(&[&["exec"], options, &client, words].concat()).into()
     }
 
     /// What the engine knows of it.
