@@ -3,6 +3,7 @@
 //! load, and no restart may cost a request.
 
 mod confined;
+mod control;
 mod failures;
 mod health;
 mod hook;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(health::trials());
     trials.extend(hook::trials());
     trials.extend(confined::trials());
+    trials.extend(control::trials());
     trials
 }
 

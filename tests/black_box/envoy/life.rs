@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use libc::{SIGHUP, SIGSTOP, SIGTERM};
+use support::control::Answer;
 use support::docker::Container;
 use support::envoy::{Bare, Configuration, Process, SCRIPT, Setup, SharedMemory, Stage, Xds};
 use support::eventually;
@@ -149,6 +150,14 @@ impl Life {
         self.place.log()
     }
 
+    /// Runs the restarter's client to its end.
+    pub(crate) fn send(&self, words: &[&str]) -> Answer {
+        match &self.place {
+            Place::Bare(bare) => bare.control.send(words),
+            Place::Container(container) => container.send(words),
+        }
+    }
+
     /// How often the restarter has said that this has happened.
     pub(crate) fn said(&self, event: &str) -> usize {
         let words = [format!(" {event} epoch="), format!(" {event}: ")];
@@ -221,10 +230,15 @@ impl Life {
     /// Asks for a restart that fails in this way, and waits until the older epoch goes on alone,
     /// as if nothing had been. How long that took, from what went wrong.
     pub(crate) fn fail(&mut self, way: Way) -> Duration {
+        self.fail_when(way, |life| life.restarter.signal(SIGHUP))
+    }
+
+    /// The same, by whoever asks for it.
+    pub(crate) fn fail_when(&mut self, way: Way, ask: impl FnOnce(&Self)) -> Duration {
         let before = self.restarter.descendants();
         let asked = self.xds.asked();
         self.prepare(way);
-        self.restarter.signal(SIGHUP);
+        ask(self);
         match way {
             Way::SignalledEarly(signal) => self.await_attached(&before).signal(signal),
             Way::SignalledLate(signal) => {

@@ -56,7 +56,7 @@ impl Stage {
     pub fn strange_memories(&self, restarter: Process) -> Vec<String> {
         let folder = fs::read_dir(restarter.sees("/dev/shm")).expect("it has a /dev/shm");
         let names = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|file| *file != name(self)).collect()
+        names.filter(|file| file.starts_with("envoy_") && *file != name(self)).collect()
     }
 
     /// The epochs, modulo three, that have sockets bound, in their order.
