@@ -2,6 +2,7 @@
 //! restarts that fail in every way that is known. What they have measured they print.
 
 mod checked;
+mod control;
 mod drain;
 mod failures;
 mod heavy;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         wrapped::trials(),
         waiting::trials(),
         checked::trials(),
+        control::trials(),
         memory::trials(),
         takeover::trials(),
         drain::trials(),
