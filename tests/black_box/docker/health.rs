@@ -1,5 +1,5 @@
-//! The health of a container as Docker's HEALTHCHECK finds it, by a script that needs no more
-//! than the image has.
+//! The health of a container as Docker's HEALTHCHECK finds it: by a script that needs no more than
+//! the image has, or by the restarter where that is all there is.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,9 +9,10 @@ use std::process::Command;
 use std::thread;
 
 use libtest_mimic::Trial;
-use support::docker::{Container, QUIET, Run, images};
+use support::docker::{Container, QUIET, Run, docker, images};
+use support::envoy::Stage;
 use support::scene::Scene;
-use support::{eventually, project};
+use support::{eventually, probe, project};
 
 use crate::needs::{Needs, trial};
 
@@ -19,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("docker::health", Needs::Docker, health),
         trial("docker::health_of_the_distroless_example", Needs::Docker, of_distroless),
+        trial("docker::health_before_it_is_ready", Needs::Docker, not_before_it_is_ready),
         trial("docker::health_by_wget", Needs::Nothing, || answers("busybox", "wget")),
         trial("docker::health_by_bash", Needs::Nothing, || answers("bash", "bash")),
     ]
@@ -54,11 +56,44 @@ fn health() {
     container.await_log("drained");
 }
 
-/// It has nothing that could ask, and so says nothing of its health.
+/// The restarter tells: it comes when an epoch is ready, it stays through hot restarts that succeed,
+/// fail and are refused, and it goes when a stop begins.
 fn of_distroless() {
-    let image = &images().distroless;
-    let check = support::docker::docker(&["inspect", "--format", "{{.Config.Healthcheck}}", image]);
-    assert_eq!(check, "<nil>");
+    let stage = Stage::in_container((1, 2));
+    let container = Run::distroless(&stage)
+        .options(&["--no-healthcheck=false", "--health-interval=500ms", "--health-retries=2"])
+        .variable("HOT_RESTARTER_ENVOY_ADMIN", &stage.admin())
+        // It is removed long before.
+        .options(&["--env=HOT_RESTARTER_TERM_WAIT=120", "--env=HOT_RESTARTER_DRAIN_TIMEOUT=115"])
+        .option("--env=HOT_RESTARTER_DRAIN_MIN=115")
+        .start();
+    await_health(&container, "healthy");
+    let reload = || container.send(&["reload", "--wait"]);
+    assert_eq!(reload().code, 0);
+    stage.put(&stage.configuration().with_an_unknown_field());
+    assert_eq!(reload().code, 1);
+    stays_healthy(&container);
+    assert_eq!(container.send(&["stop"]).code, 0);
+    await_health(&container, "unhealthy");
+    let last = container.inspect("{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}");
+    assert!(last.ends_with("1 unhealthy: everything is being stopped"), "{last}");
+    let name = format!("--filter=name={}", container.name());
+    assert!(docker(&["ps", &name, "--format={{.Status}}"]).ends_with(" (unhealthy)"));
+    assert_eq!(container.inspect("{{.State.Running}}"), "true");
+}
+
+/// Before the first epoch is ready there is nobody who serves.
+fn not_before_it_is_ready() {
+    let container = Run::of(&images().distroless)
+        .options(&["--network=none", "--health-interval=500ms", "--health-retries=2"])
+        .options(&["--health-start-period=1ms", "--env=HOT_RESTARTER_READY=exec:/probe exit=1"])
+        .option("--entrypoint=/hot-restarter")
+        .mount(&probe(), "/probe:ro")
+        .arguments(&["/probe", "wait"])
+        .start();
+    await_health(&container, "unhealthy");
+    let last = container.inspect("{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}");
+    assert!(last.ends_with("1 unhealthy: no epoch is ready"), "{last}");
 }
 
 fn await_health(container: &Container, wanted: &str) {
