@@ -12,7 +12,7 @@ use support::docker::images;
 use support::envoy::{Process, free_port};
 use support::podman::image;
 
-use self::play::Play;
+use self::play::{Envoy, Play};
 use crate::needs::{Needs, trial};
 
 /// What each Envoy serves in the path of the root.
@@ -85,11 +85,11 @@ fn staged() {
     let envoy = &play.envoys[0];
     is_confined(&play);
     let load = play.load(envoy, ROOT);
-    play.container(envoy).kill("HUP");
-    play.await_log(envoy, "ready epoch=1");
+    reload(&play, envoy, 1);
     play.await_ready(envoy);
     // Through a pidfd to each Envoy that has a handler.
-    play.container(envoy).kill("USR1");
+    let reopened = play.container(envoy).send(&["reopen"]);
+    assert_eq!(reopened.code, 0, "{reopened:?}");
     play.await_log(envoy, "reopened");
     println!("staged: {} requests", load.stop_without_failure());
     play.end(|play| play.drains(ROOT));
@@ -182,10 +182,21 @@ fn two_envoys() {
     second.change(2);
     play.await_log(first, "ready epoch=2");
     play.await_log(second, "ready epoch=1");
+    // Each has a socket of its own, in the one /dev/shm.
+    reload(&play, first, 3);
+    reload(&play, second, 2);
     for load in loads {
         println!("two Envoys: {} requests", load.stop_without_failure());
     }
     play.end(|_| ());
+}
+
+/// By the client in its container, as `kubectl exec` runs it.
+fn reload(play: &Play, envoy: &Envoy, epoch: u32) {
+    let told = play.container(envoy).send(&["reload", "--wait"]);
+    let words = format!("epoch {epoch} ready after ");
+    assert!(told.code == 0 && told.out.starts_with(&words), "{told:?}");
+    play.await_log(envoy, &format!("ready epoch={epoch}"));
 }
 
 fn changes(play: &Play, path: &'static str) {

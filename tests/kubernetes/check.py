@@ -122,9 +122,28 @@ def pod_faults(one: Arrangement) -> Iterator[str]:
     ports = [port for port in ports if port]
     if len(set(ports)) != len(ports):
         yield f"two listeners have one port: {ports}"
+    yield from control_faults(one)
     for key, value in {"enableServiceLinks": False, "automountServiceAccountToken": False}.items():
         if one.pod.get(key) is not value:
             yield f"{key} must be {value}"
+
+
+def control_faults(one: Arrangement) -> Iterator[str]:
+    """A pod has one /dev/shm, where every restarter of one user would have its socket."""
+    sockets = [variables(container).get("HOT_RESTARTER_CONTROL") for container in one.envoys]
+    # What is beside Envoy may have a restarter of its own, at the usual place.
+    if len(one.containers) > 1 and None in sockets:
+        yield "beside others each needs a control socket of its own"
+    sockets = [socket for socket in sockets if socket]
+    if len(set(sockets)) != len(sockets):
+        yield f"the control sockets must be different within a pod: {sockets}"
+    for container in one.envoys:
+        socket = variables(container).get("HOT_RESTARTER_CONTROL", "/dev/shm/")
+        folder = socket.rpartition("/")[0]
+        if folder not in ["/dev/shm", *writable_folders(one, container)]:
+            yield f"nothing can be written to {folder}, where the control socket is to be"
+        if re.fullmatch(r"/dev/shm/hot-restarter-\d+\.sock", socket):
+            yield f"{socket} is the usual place of some user's"
 
 
 def rolling_update(one: Arrangement) -> dict:
@@ -286,7 +305,9 @@ def variable_faults(binary: pathlib.Path, given: dict[str, str]) -> Iterator[str
     # For start_envoy.sh, as in the image.
     path = {"PATH": f"{MANIFESTS.parent}:/usr/bin:/bin"}
     ours = {name: value for name, value in given.items() if name.startswith("HOT_RESTARTER_")}
-    said = subprocess.run([binary, "true"], env=path | ours, capture_output=True, text=True)
+    # Where the machine's own restarter is, if it has one.
+    nowhere = {"HOT_RESTARTER_CONTROL": "none"}
+    said = subprocess.run([binary, "true"], env=path | nowhere | ours, capture_output=True, text=True)
     if said.returncode != 0 or "HOT_RESTARTER_" in said.stderr:
         yield f"hot-restarter: {said.stderr}"
 

@@ -94,7 +94,8 @@ def application(container: dict, heads: list[str]) -> dict:
     # The root is read-only, and what is in /dev/shm goes with the pod.
     served = "/dev/shm/application"
     script = f"mkdir {served} && echo yes >{served}{probe} && exec httpd -f -p 127.0.0.1:8080 -h {served}"
-    container["command"] = ["/hot-restarter", "sh", "-c", script]
+    # The usual place is another Envoy's of the pod, perhaps, which has the same user.
+    container["command"] = ["/hot-restarter", "--control=none", "sh", "-c", script]
     return container
 
 
