@@ -34,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("pods::epoch_that_waits", Needs::Pods, epoch_that_waits),
         trial("pods::staged", Needs::Pods, staged),
         trial("pods::sidecar", Needs::Pods, sidecar),
+        trial("pods::sidecar_without_a_shell", Needs::Pods, sidecar_without_a_shell),
         trial("pods::sidecar_without_its_hook", Needs::Pods, sidecar_without_its_hook),
         trial("pods::daemonset", Needs::Pods, daemonset),
         trial("pods::shared_pid", Needs::Pods, shared_pid),
@@ -114,6 +115,24 @@ fn sidecar() {
     play.await_answer(envoy.probe, HEALTH, 503);
     play.await_answer(envoy.probe, OF_THE_APPLICATION, 503);
     play.end(|play| play.await_log(&play.envoys[0], "drained"));
+}
+
+/// With a hook that takes no shell: the whole stop, with a drain as the fleet's, begins with the
+/// pod's end, and is over soon after the application's.
+fn sidecar_without_a_shell() {
+    let numbers = ["DRAIN_MIN=6", "DRAIN_TIMEOUT=25", "TERM_WAIT=30"];
+    let numbers = numbers.map(|number| format!("--variable=HOT_RESTARTER_{number}"));
+    let hook = ["--hook=/hot-restarter --send stop"];
+    let options: Vec<&str> = numbers.iter().map(String::as_str).chain(hook).collect();
+    let play = Play::begin(&["sidecar"], &options);
+    let envoy = &play.envoys[0];
+    let kept = play.keep(envoy, OF_THE_APPLICATION, KEPT);
+    play.end_of_application(true);
+    let ends = kept.ends();
+    assert!(ends.iter().all(Result::is_ok), "{ends:#?}");
+    play.await_log(envoy, "drained");
+    assert_eq!(play.container(envoy).wait(), 0, "{}", play.container(envoy).logs());
+    play.end(|_| ());
 }
 
 /// Why it has one: nobody would tell them, and the application would end under each.

@@ -29,6 +29,7 @@ def main() -> None:
     options.add_argument("--image", required=True, help="for Envoy and for everything beside it")
     options.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE")
     options.add_argument("--port", action="append", default=[], metavar="OLD=NEW", help="another for one that is taken")
+    options.add_argument("--hook", metavar="COMMAND", help="another preStop hook for each Envoy that has one")
     options.add_argument("--neighbour", metavar="SCRIPT", help="a container beside, in which a shell runs this")
     chosen = options.parse_args()
 
@@ -78,7 +79,7 @@ def play(one: Arrangement, envoy: dict, chosen: argparse.Namespace, heads: list[
     heads.append(f"# envoy {envoy['name']} {ports[0]} {ports[1]} {probe['path']}")
     hook = envoy.pop("lifecycle", {}).get("preStop")
     if hook:
-        heads.append(f"# hook {envoy['name']} {' '.join(hook['exec']['command'])}")
+        heads.append(f"# hook {envoy['name']} {chosen.hook or ' '.join(hook['exec']['command'])}")
     return envoy
 
 
