@@ -5,7 +5,8 @@ use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Action, End, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, What};
+use super::outcome::STOPPED;
+use super::{Action, End, Epoch, Moment, Orphan, Phase, Pid, Status, StopReason, Supervisor, What};
 use crate::exit::Exit;
 use crate::signal::Signal;
 
@@ -142,22 +143,25 @@ impl Supervisor {
         let term_wait = self.policy.term_wait;
         let epochs = self.epochs.len();
         self.say(What::Stopping { reason, epochs, term_wait });
-        self.refuse_waiting();
         self.mending = None;
-        match (reason, self.policy.drain) {
-            (StopReason::Signal(_) | StopReason::Command, Some(time)) => {
-                self.settle_failed();
-                self.begin_drain(now, time);
-            }
-            (
-                StopReason::Signal(_)
-                | StopReason::Command
-                | StopReason::LastEpochEnded
-                | StopReason::NobodyServes
-                | StopReason::Interrupted
-                | StopReason::CannotStart,
-                _,
-            ) => self.ask_to_end(now, now, outcome),
+        let drain = match reason {
+            StopReason::Signal(_) | StopReason::Command => self.policy.drain,
+            StopReason::LastEpochEnded
+            | StopReason::NobodyServes
+            | StopReason::Interrupted
+            | StopReason::CannotStart => None,
+        };
+        if self.restart.is_some() {
+            self.say(What::RestartRefused { why: STOPPED.into() });
+        }
+        // A drain waits for an epoch that starts. Else whoever asked first hears first.
+        if drain.is_none() || !self.newest().is_some_and(Epoch::is_starting) {
+            self.settle_stopped();
+        }
+        self.settle_waiting();
+        match drain {
+            Some(time) => self.begin_drain(now, time),
+            None => self.ask_to_end(now, now, outcome),
         }
     }
 
@@ -236,8 +240,8 @@ impl Supervisor {
     /// Kills everything; what is in the group of an epoch that has just ended included, before
     /// it is reaped, while the group's number is still its own.
     pub(super) fn kill(&mut self, now: Moment, outcome: Outcome, ended: Option<usize>) {
-        self.settle_waiting();
         self.settle_stopped();
+        self.settle_waiting();
         self.mending = None;
         self.kill_tasks(|_| true);
         for index in 0..self.epochs.len() {

@@ -136,12 +136,8 @@ impl Supervisor {
         }
     }
 
-    /// What has been asked for and has not begun comes to nothing, and so does what is being
-    /// checked.
+    /// Everything ends, and what has been asked for and has not begun comes to nothing.
     pub(super) fn settle_waiting(&mut self) {
-        if let Some(UnderWay::Checking) = self.under_way {
-            self.settle_stopped();
-        }
         if self.waiting().is_some() {
             let stage = RestartStage::Waiting;
             let outcome = RestartOutcome::Refused { why: STOPPED.into() };

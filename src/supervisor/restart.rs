@@ -279,14 +279,6 @@ impl Supervisor {
         self.try_restart(now);
     }
 
-    /// The restart that waits will not be.
-    pub(super) fn refuse_waiting(&mut self) {
-        if self.restart.is_some() {
-            self.say(What::RestartRefused { why: STOPPED.into() });
-        }
-        self.settle_waiting();
-    }
-
     /// What a restart that was asked for waits for, if one does.
     pub(super) fn waiting(&self) -> Option<Option<Obstacle>> {
         let restart = self.restart.as_ref()?;
