@@ -114,10 +114,10 @@ impl Supervisor {
             return;
         };
         let serving = self.epochs.iter().rfind(|epoch| !epoch.has_failed());
-        let newest = serving.map(|serving| serving.number);
+        let newest = serving.map(|serving| serving.number).filter(|_| !self.is_ending());
         self.settle(RestartOutcome::Failed { epoch, failure, newest });
         // It may have had the admin closed, and Envoy opens none again.
-        if let Some(newest) = newest.filter(|_| self.policy.admin && !self.is_ending()) {
+        if let Some(newest) = newest.filter(|_| self.policy.admin) {
             self.ask_admin(newest);
         }
     }
