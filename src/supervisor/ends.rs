@@ -1,9 +1,6 @@
 //! Ends of epochs while we serve.
 
-use super::{
-    Action, End, Moment, Outcome, Phase, RestartOutcome, State, Status, StopReason, Supervisor,
-    What,
-};
+use super::{Action, End, Moment, Outcome, Phase, State, Status, StopReason, Supervisor, What};
 use crate::signal::Signal;
 
 /// Where one stands among the living epochs that count.
@@ -49,6 +46,7 @@ impl Supervisor {
             }
             (Place::Alone, Status::Exited(0)) => {
                 self.retire(index, What::Ended { end });
+                self.settle_fatal(number, end);
                 self.stop(now, StopReason::LastEpochEnded, Outcome::LastEpochEnded);
             }
             (Place::Newest, Status::Exited(0)) if starting => {
@@ -60,6 +58,7 @@ impl Supervisor {
             }
             (Place::Alone | Place::Newest, Status::Signaled(Signal::INT)) if foreground => {
                 self.retire(index, What::Ended { end });
+                self.settle_fatal(number, end);
                 self.stop(now, StopReason::Interrupted, Outcome::Interrupted);
             }
             (Place::Newest, Status::Exited(_) | Status::Signaled(_))
@@ -72,9 +71,7 @@ impl Supervisor {
                 Status::Exited(_) | Status::Signaled(_),
             ) => {
                 self.say_of(number, leader, What::EndedUnexpectedly { end });
-                if starting {
-                    self.settle(RestartOutcome::Fatal { epoch: number, end });
-                }
+                self.settle_fatal(number, end);
                 self.kill(now, Outcome::Unexpected(end.status), Some(index));
             }
         }

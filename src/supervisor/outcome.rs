@@ -122,6 +122,19 @@ impl Supervisor {
         }
     }
 
+    /// The end of this epoch, which may be the one under way, ends everything.
+    pub(super) fn settle_fatal(&mut self, number: u32, end: End) {
+        match self.under_way {
+            Some(UnderWay::Starting { epoch } | UnderWay::Failed { epoch, .. })
+                if epoch == number =>
+            {
+                self.settle(RestartOutcome::Fatal { epoch, end });
+            }
+            Some(UnderWay::Checking | UnderWay::Starting { .. } | UnderWay::Failed { .. })
+            | None => {}
+        }
+    }
+
     /// Everything ends, and with it what is under way.
     pub(super) fn settle_stopped(&mut self) {
         match self.under_way {

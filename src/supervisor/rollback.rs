@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::looks::Looks;
 use super::{
-    Action, End, Epoch, Failure, Mended, Moment, Outcome, Pid, RestartOutcome, State, Supervisor,
-    Task, UnderWay, What,
+    Action, End, Epoch, Failure, Mended, Moment, Outcome, Pid, State, Supervisor, Task, UnderWay,
+    What,
 };
 use crate::signal::Signal;
 
@@ -151,7 +151,7 @@ impl Supervisor {
             Mended::Clean => return self.is_mended(now),
             Mended::Served => {
                 self.say_of(failed, group, What::EndedServing { end });
-                self.settle(RestartOutcome::Fatal { epoch: failed, end });
+                self.settle_fatal(failed, end);
                 return self.kill(now, Outcome::Unexpected(end.status), None);
             }
             Mended::Repaired => {
