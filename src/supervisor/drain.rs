@@ -351,7 +351,8 @@ impl Supervisor {
     pub(super) fn ended_in_drain(&mut self, now: Moment, index: usize, end: End) {
         let epoch = &self.epochs[index];
         if epoch.has_failed() {
-            self.say_of(epoch.number, epoch.leader, What::Ended { end: end.by_us() });
+            let end = end.by_us();
+            self.say_of(epoch.number, epoch.leader, What::Ended { end });
             return self.clear_away(now, end);
         }
         if index + 1 < self.standing() {

@@ -29,7 +29,8 @@ impl Supervisor {
             State::Starting(_) => true,
             State::Ready => false,
             State::Failed { .. } => {
-                self.say_of(number, leader, What::Ended { end: end.by_us() });
+                let end = end.by_us();
+                self.say_of(number, leader, What::Ended { end });
                 return self.clear_away(now, end);
             }
         };
