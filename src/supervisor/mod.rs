@@ -157,6 +157,8 @@ pub struct Supervisor {
     last_start: Option<Moment>,
     /// The admin of the newest epoch has not answered since a restart failed.
     admin_lost: bool,
+    /// It has been asked since, and has not answered.
+    admin_doubted: bool,
     /// An epoch of this run announced its readiness, so no later one is ready by the clock.
     announces: bool,
     phase: Phase,
@@ -177,6 +179,7 @@ impl Supervisor {
             mending: None,
             last_start: None,
             admin_lost: false,
+            admin_doubted: false,
             announces: false,
             phase: Phase::Serving,
             actions: VecDeque::new(),

@@ -1,6 +1,7 @@
 //! What becomes of a hot restart, for whoever asked for it.
 
 use std::fmt;
+use std::mem;
 use std::time::Duration;
 
 use super::notice::Seconds;
@@ -118,6 +119,7 @@ impl Supervisor {
         self.settle(RestartOutcome::Failed { epoch, failure, newest });
         // It may have had the admin closed, and Envoy opens none again.
         if let Some(newest) = newest.filter(|_| self.policy.admin) {
+            self.admin_doubted = true;
             self.ask_admin(newest);
         }
     }
@@ -164,7 +166,10 @@ impl Supervisor {
     pub(super) fn note_whether_lost(&mut self, index: usize, answer: Answer) {
         let epoch = &self.epochs[index];
         let (number, leader) = (epoch.number, epoch.leader);
-        if self.is_ending() || epoch.state != State::Ready || index + 1 != self.epochs.len() {
+        let serves = epoch.state == State::Ready && index + 1 == self.standing();
+        // A question from before it was ready says nothing, since it may have been early.
+        let doubted = mem::take(&mut self.admin_doubted);
+        if !doubted || !serves || self.is_ending() {
             return;
         }
         let lost = answer == Answer::No;

@@ -310,7 +310,7 @@ impl Supervisor {
         };
         self.say_of(number, leader, What::Ready { after, by });
         self.act(Action::RecordMemory);
-        self.admin_lost = false;
+        (self.admin_lost, self.admin_doubted) = (false, false);
         self.settle(RestartOutcome::Ready { epoch: number, after });
         // In a stop nobody gets its signal twice, for whatever reason.
         let twice = self.is_ending() && self.policy.stop_signal == Signal::USR1;
