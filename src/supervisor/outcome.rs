@@ -153,7 +153,7 @@ impl Supervisor {
 
     /// Everything ends, and what has been asked for and has not begun comes to nothing.
     pub(super) fn settle_waiting(&mut self) {
-        if self.waiting().is_some() {
+        if self.is_waiting() {
             let stage = RestartStage::Waiting;
             let outcome = RestartOutcome::Refused { why: STOPPED.into() };
             self.act(Action::Restart(RestartStep::Settled { stage, outcome }));

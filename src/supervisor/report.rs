@@ -109,7 +109,7 @@ impl Supervisor {
                 UnderWay::Starting { epoch } => RestartReport::Starting { epoch },
                 UnderWay::Failed { epoch, .. } => RestartReport::Clearing { epoch },
             }),
-            waiting: self.waiting(),
+            waiting: self.is_waiting().then(|| self.waits_for(now)),
             admin_lost: self.admin_lost,
         }
     }

@@ -279,12 +279,28 @@ impl Supervisor {
         self.try_restart(now);
     }
 
-    /// What a restart that was asked for waits for, if one does.
-    pub(super) fn waiting(&self) -> Option<Option<Obstacle>> {
+    /// Whether a restart that was asked for waits.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.restart.as_ref().is_some_and(|restart| match restart.stage {
+            Stage::Waiting => true,
+            Stage::Checking | Stage::Checked => restart.again,
+        })
+    }
+
+    /// What it waits for, if that is known.
+    pub(super) fn waits_for(&self, now: Moment) -> Option<Obstacle> {
         let restart = self.restart.as_ref()?;
         match restart.stage {
-            Stage::Waiting => Some(restart.obstacle),
-            Stage::Checking | Stage::Checked => restart.again.then_some(Some(Obstacle::Checking)),
+            Stage::Waiting => self.obstacle(now).or_else(|| match restart.obstacle? {
+                // That was the rest when it was said.
+                Obstacle::TooSoon { .. } => None,
+                // A look has found it.
+                found @ (Obstacle::NotReady { .. }
+                | Obstacle::TooMany { .. }
+                | Obstacle::Checking
+                | Obstacle::Clearing { .. }) => Some(found),
+            }),
+            Stage::Checking | Stage::Checked => Some(Obstacle::Checking),
         }
     }
 
