@@ -61,7 +61,7 @@ pub use crate::exit::Status;
 use crate::signal::Signal;
 
 /// What the core needs to know of the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// From the signal that asks us to stop to SIGKILL.
     pub term_wait: Duration,
@@ -138,7 +138,7 @@ enum Phase {
 }
 
 /// The state machine; see the module's documentation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supervisor {
     policy: Policy,
     /// The living epochs, oldest first. Only the newest can be starting, or have failed.

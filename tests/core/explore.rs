@@ -5,16 +5,19 @@
 //! leaving out the second of them hides nothing.
 
 use std::collections::HashSet;
+use std::iter;
 use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Answer, DrainTime, Mended, Pid, Policy, Reach, Readiness, Reply, Request, Status, View,
+    Action, Answer, Command, DrainTime, Event, Mended, Notice, Pid, Policy, Reach, Readiness,
+    Reply, Request, Status, StopReason, View, What,
 };
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role, Says};
 use crate::story::{READY, STARTING, SUCCESS, counted, defaults};
+use crate::words;
 use crate::world::World;
 
 /// More than term-wait and the wait for what was killed, in the policies below.
@@ -281,6 +284,7 @@ fn restart(world: &mut World) {
 /// Searches to a depth; how many different worlds there are.
 fn explore(start: Start, depth: usize) -> usize {
     let world = start.world();
+    commands_are_signals(&world, &[]);
     let mut seen = HashSet::from([world.fingerprint()]);
     let mut frontier = vec![Node { world, path: Vec::new() }];
     for level in 1..=depth {
@@ -294,6 +298,7 @@ fn explore(start: Start, depth: usize) -> usize {
                 if after.ledger.has_ended() || !seen.insert(after.fingerprint()) {
                     continue;
                 }
+                commands_are_signals(&after, &path);
                 if after.ledger.is_ending() {
                     ends_in_time(&after, &path);
                 }
@@ -306,6 +311,31 @@ fn explore(start: Start, depth: usize) -> usize {
     }
     println!("{} states", seen.len());
     seen.len()
+}
+
+/// "`hot-restarter --send reload|reopen|stop`" does what the signal does, in the words of a client.
+fn commands_are_signals(world: &World, path: &[Move]) {
+    let upon = |event| {
+        let mut supervisor = world.supervisor.clone();
+        supervisor.handle(world.kernel.now, event);
+        let actions: Vec<Action> = iter::from_fn(|| supervisor.next_action()).collect();
+        // No answer differs either, if what it comes to is the same.
+        (actions, supervisor)
+    };
+    for command in [Command::Reload, Command::Reopen, Command::Stop] {
+        let signal = words::signal_of(command);
+        let (mut actions, state) = upon(Event::Signal(signal));
+        for action in &mut actions {
+            if command == Command::Stop
+                && let Action::Log(Notice { what, .. }) = action
+                && let What::Stopping { reason, .. } | What::AlreadyStopping { reason, .. } = what
+            {
+                *reason = StopReason::Command;
+            }
+        }
+        let as_signal = (actions, state);
+        assert_eq!(upon(Event::Command(command)), as_signal, "{command:?} after {path:?}");
+    }
 }
 
 /// A stop always ends, if nothing more happens than that time passes.

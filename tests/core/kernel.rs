@@ -316,6 +316,7 @@ impl Kernel {
             Action::Reap { pid } => self.processes.retain(|process| process.pid != *pid),
             Action::Foreground { .. }
             | Action::RecordMemory
+            | Action::Restart(_)
             | Action::Suspend { .. }
             | Action::Log(_)
             | Action::NameSurvivors

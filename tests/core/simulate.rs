@@ -12,8 +12,8 @@ use std::time::Duration;
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::{Meaning, Signal};
 use hot_restarter::supervisor::{
-    Answer, Count, DrainTime, Mended, Moment, Pending, Pid, Policy, Reach, Readiness, Reply,
-    Request, Status, Task, View,
+    Answer, Command, Count, DrainTime, Mended, Moment, Peer, Pending, Pid, Policy, Reach,
+    Readiness, Reply, Request, Status, Task, View,
 };
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role};
@@ -74,6 +74,8 @@ struct Character {
     hangs: u64,
     /// A server answers something else than what is true.
     lies: u64,
+    /// An epoch that fails has had the admin of the one before it closed.
+    closes_admin: u64,
 }
 
 impl Life {
@@ -95,6 +97,7 @@ impl Life {
             checks_fail: often(40),
             hangs: often(30),
             lies: often(20),
+            closes_admin: often(80),
         };
         Self { world, random, agenda: BTreeMap::new(), arranged: 0, character }
     }
@@ -131,7 +134,7 @@ impl Life {
     /// Something happens from outside, and perhaps more at once.
     fn happen(&mut self) {
         for _ in 0..=self.random.below(3) {
-            match self.random.below(15) {
+            match self.random.below(18) {
                 0..=2 => self.world.signal(Signal::HUP),
                 3 => {
                     for _ in 0..10 {
@@ -170,11 +173,30 @@ impl Life {
                 11 => self.world.change(),
                 12 => self.world.kernel.run_fails = self.random.percent(20),
                 13 => self.world.kernel.mends = mends(&mut self.random),
+                14 => self.world.command(Command::Reload),
+                16 => self.newest_initialises(),
+                15 => {
+                    let commands = [Command::Reload, Command::Reopen, Command::Stop];
+                    let command = self.random.one_of(&commands);
+                    if command != Command::Stop || self.random.percent(10) {
+                        self.world.command(command);
+                    }
+                }
                 _ => self.somebody_ends(),
             }
         }
         self.world.settle();
         self.react();
+    }
+
+    /// What has been taken for ready was a start script, and its server is not so far.
+    fn newest_initialises(&mut self) {
+        let newest = self.world.ledger.living().last();
+        if let Some((_, leader)) = newest {
+            let after = self.random.one_of(&[1, 100, 2000]);
+            self.do_deed(leader, Deed::Look(View::Starting));
+            self.arrange(Duration::from_millis(after), leader, Deed::Look(View::Ready));
+        }
     }
 
     /// Any process, more often an orphan than an epoch's leader.
@@ -382,6 +404,12 @@ impl Life {
 
     fn answer(&mut self, question: Question) -> Answer {
         let workers = self.random.one_of(&[None, Some(1), Some(2)]);
+        let may_be_closed = question.peer == Peer::Admin
+            && self.world.ledger.is_ready(question.epoch)
+            && self.world.said.contains_key("restart-failed");
+        if may_be_closed && self.random.percent(self.character.closes_admin) {
+            return Answer::No;
+        }
         if self.tells_ready(question.epoch) {
             Answer::Ready { workers }
         } else if self.random.percent(50) {
@@ -558,7 +586,15 @@ struct Sights {
 }
 
 /// What some lives at least must have seen.
-const NOT_TO_BE_MISSED: [&str; 15] = [
+const NOT_TO_BE_MISSED: [&str; 23] = [
+    "told: asked",
+    "told: begins",
+    "told: in vain",
+    "told: ready",
+    "told: refused",
+    "told: failed",
+    "told: fatal",
+    "told: stopped",
     "draining",
     "drained",
     "drain-unheard",
@@ -575,6 +611,9 @@ const NOT_TO_BE_MISSED: [&str; 15] = [
     "not-ready",
     "reopen-postponed",
 ];
+
+/// What a few must have seen.
+const SELDOM: [&str; 3] = ["told: put off", "told: failed in the end", "admin-lost"];
 
 fn live(seed: u64, aloud: bool, sights: &Sights) {
     let announce = Announce(seed);
@@ -630,8 +669,9 @@ fn lives() {
     assert!(count(&sights.third_epochs) > lives / 6, "few lives see a third epoch: {sights:?}");
     assert!(count(&sights.survivors) > lives / 100, "hardly anything refuses to die: {sights:?}");
     let said = sights.said.lock().expect("no life has panicked");
-    for kind in NOT_TO_BE_MISSED {
+    let often = NOT_TO_BE_MISSED.iter().map(|kind| (kind, lives / 200));
+    for (kind, least) in often.chain(SELDOM.iter().map(|kind| (kind, lives / 2000))) {
         let seen = said.get(kind).copied().unwrap_or_default();
-        assert!(seen > lives / 200, "{kind} is seldom seen: {said:?}");
+        assert!(seen > least, "{kind} is seldom seen: {said:?}");
     }
 }

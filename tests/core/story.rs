@@ -1,10 +1,12 @@
 //! A restarter that is told a story, event by event, for rules and tables.
 
+use std::mem;
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Answer, Count, DrainTime, Peer, Pending, Pid, Policy, Readiness, Reply, Request, Status, View,
+    Action, Answer, Command, Count, DrainTime, Peer, Pending, Pid, Policy, Readiness, Reply,
+    Report, Request, RestartStage, RestartStep, Status, View,
 };
 
 use crate::kernel::Kernel;
@@ -130,10 +132,11 @@ impl Story {
         self.world.actions.clear();
     }
 
-    /// What has been done, in order, without the log and the bookkeeping.
+    /// What has been done, in order, without the log, the bookkeeping and what askers are told.
     pub(crate) fn done(&self) -> Vec<&str> {
         let lines = self.world.story.iter().flatten().map(String::as_str);
-        lines.filter(|line| !line.starts_with("log ") && *line != "record memory").collect()
+        let words = |line: &str| line.starts_with("log ") || line.starts_with("tell ");
+        lines.filter(|line| !words(line) && *line != "record memory").collect()
     }
 
     /// What has been done since the last question.
@@ -146,6 +149,39 @@ impl Story {
     /// Whether a line of this kind has been logged.
     pub(crate) fn logged(&self, kind: &str) -> bool {
         self.world.actions.iter().any(|action| words::is_log(action, kind))
+    }
+
+    /// What those who asked for a restart have been told since the last question.
+    pub(crate) fn told(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        for action in mem::take(&mut self.world.actions) {
+            if let Action::Restart(step) = action {
+                told.push(match step {
+                    RestartStep::Asked => "asked".into(),
+                    RestartStep::Begins => "begins".into(),
+                    RestartStep::PutOff => "put off".into(),
+                    RestartStep::Settled { stage: RestartStage::Waiting, outcome } => {
+                        format!("in vain: {outcome}")
+                    }
+                    RestartStep::Settled { stage: RestartStage::UnderWay, outcome } => {
+                        outcome.to_string()
+                    }
+                });
+            }
+        }
+        told
+    }
+
+    /// A client asks for something.
+    pub(crate) fn command(&mut self, command: Command) {
+        self.world.command(command);
+        self.world.settle();
+        self.check();
+    }
+
+    /// How things are said to stand.
+    pub(crate) fn report(&self) -> Report {
+        self.world.supervisor.report(self.world.kernel.now)
     }
 
     /// The exit code, once it is out.

@@ -1,8 +1,9 @@
 //! Actions and events in few words, for people who read tables.
 
+use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Action, Answer, Count, Event, Failure, Mended, Peer, Pending, Pid, Reach, Reply, Request,
-    Status, Task, View, What,
+    Action, Answer, Command, Count, Event, Failure, Mended, Peer, Pending, Pid, Reach, Reply,
+    Request, RestartOutcome, RestartStage, RestartStep, Status, Task, View, What,
 };
 
 use crate::kernel::{Kernel, Role};
@@ -34,6 +35,7 @@ pub(crate) fn action(action: &Action, kernel: &Kernel) -> String {
         Action::Foreground { group: None } => "foreground: ourselves".into(),
         Action::RecordMemory => "record memory".into(),
         Action::Suspend { group } => format!("suspend with {}", name(*group, kernel)),
+        Action::Restart(step) => format!("tell {}", step_name(step)),
         Action::Log(notice) => {
             let (_, kind) = notice.what.kind();
             match notice.epoch {
@@ -67,10 +69,65 @@ pub(crate) fn answer(event: &Event) -> Option<String> {
         | Event::Changed { .. }
         | Event::Begin
         | Event::Signal(_)
+        | Event::Command(_)
         | Event::Exited { .. }
         | Event::Childless
         | Event::Suspended { .. }
         | Event::Tick => None,
+    }
+}
+
+/// How far a restart has come, for whoever asked for it.
+fn step_name(step: &RestartStep) -> String {
+    match step {
+        RestartStep::Asked => "who asks: it waits".into(),
+        RestartStep::Begins => "who waits: it begins".into(),
+        RestartStep::PutOff => "who asked: it waits again".into(),
+        RestartStep::Settled { stage: RestartStage::Waiting, outcome } => {
+            format!("who waits: {}", outcome_name(outcome))
+        }
+        RestartStep::Settled { stage: RestartStage::UnderWay, outcome } => {
+            format!("who asked: {}", outcome_name(outcome))
+        }
+    }
+}
+
+/// What became of one, in a word.
+pub(crate) fn outcome_name(outcome: &RestartOutcome) -> &'static str {
+    match outcome {
+        RestartOutcome::Ready { .. } => "ready",
+        RestartOutcome::Refused { .. } => "refused",
+        RestartOutcome::Failed { newest: Some(_), .. } => "failed",
+        RestartOutcome::Failed { newest: None, .. } => "failed in the end",
+        RestartOutcome::Fatal { .. } => "fatal",
+        RestartOutcome::Stopped { .. } => "stopped",
+    }
+}
+
+/// What is told to whoever asked for a restart, among what has been said.
+pub(crate) fn step_sight(step: &RestartStep) -> &'static str {
+    match step {
+        RestartStep::Asked => "told: asked",
+        RestartStep::Begins => "told: begins",
+        RestartStep::PutOff => "told: put off",
+        RestartStep::Settled { stage: RestartStage::Waiting, .. } => "told: in vain",
+        RestartStep::Settled { stage: RestartStage::UnderWay, outcome } => match outcome {
+            RestartOutcome::Ready { .. } => "told: ready",
+            RestartOutcome::Refused { .. } => "told: refused",
+            RestartOutcome::Failed { newest: Some(_), .. } => "told: failed",
+            RestartOutcome::Failed { newest: None, .. } => "told: failed in the end",
+            RestartOutcome::Fatal { .. } => "told: fatal",
+            RestartOutcome::Stopped { .. } => "told: stopped",
+        },
+    }
+}
+
+/// The signal that does what a command does.
+pub(crate) fn signal_of(command: Command) -> Signal {
+    match command {
+        Command::Reload => Signal::HUP,
+        Command::Reopen => Signal::USR1,
+        Command::Stop => Signal::TERM,
     }
 }
 
@@ -176,6 +233,7 @@ pub(crate) fn logged(action: &Action) -> Option<&What> {
         | Action::Reap { .. }
         | Action::Foreground { .. }
         | Action::RecordMemory
+        | Action::Restart(_)
         | Action::Suspend { .. }
         | Action::NameSurvivors
         | Action::Exit(_) => None,

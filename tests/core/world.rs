@@ -7,7 +7,9 @@ use std::mem;
 use std::time::Duration;
 
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Action, Batch, Event, Pid, Policy, Status, Supervisor};
+use hot_restarter::supervisor::{
+    Action, Batch, Command, Event, Pid, Policy, Report, Status, Supervisor,
+};
 
 use crate::kernel::{Kernel, Peek, Question};
 use crate::ledger::Ledger;
@@ -25,6 +27,8 @@ pub(crate) enum Sabotage {
     Does(fn(Action, &World) -> Vec<Action>),
     /// The core hears this in the place of what the judge hears, or nothing.
     Hears(fn(Event, &World) -> Option<Event>),
+    /// This is reported in the place of how things stand.
+    Reports(fn(Report) -> Report),
 }
 
 /// A restarter with everything around it.
@@ -49,6 +53,8 @@ pub(crate) struct World {
     pending: Vec<Signal>,
     /// Signals that have been read and not been handled.
     batch: Batch,
+    /// What clients have asked for and we have not read.
+    commands: Vec<Command>,
     /// A watched path has changed, and nobody has noticed yet.
     changed: bool,
 }
@@ -68,6 +74,7 @@ impl World {
             said: BTreeMap::new(),
             pending: Vec::new(),
             batch: Batch::default(),
+            commands: Vec::new(),
             changed: false,
         }
     }
@@ -81,6 +88,11 @@ impl World {
     /// A signal to us, not read yet.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.pending.push(signal);
+    }
+
+    /// A client asks for something, not read yet.
+    pub(crate) fn command(&mut self, command: Command) {
+        self.commands.push(command);
     }
 
     /// A watched path changes; nobody has noticed yet.
@@ -117,6 +129,7 @@ impl World {
                 Peek::Nothing => false,
             };
             let idle = self.pending.is_empty()
+                && self.commands.is_empty()
                 && self.kernel.arrived.is_empty()
                 && self.kernel.replied.is_none()
                 && !self.changed;
@@ -179,6 +192,10 @@ impl World {
         {
             self.handle(&Event::Signal(signal));
         }
+        while !self.is_over() && !self.commands.is_empty() {
+            let command = self.commands.remove(0);
+            self.handle(&Event::Command(command));
+        }
         while !self.is_over() && !self.kernel.arrived.is_empty() {
             let (Question { epoch, peer }, answer) = self.kernel.arrived.remove(0);
             self.handle(&Event::Answered { epoch, peer, answer });
@@ -212,13 +229,16 @@ impl World {
         for _ in 0..ACTIONS_BOUND {
             let Some(action) = self.supervisor.next_action() else {
                 let deadline = self.supervisor.next_deadline();
-                let verdict = self.ledger.settle(self.kernel.now, event, &self.kernel, deadline);
+                let now = self.kernel.now;
+                let verdict = self.ledger.settle(now, event, &self.kernel, deadline);
+                let report = self.report();
+                let verdict = verdict.and_then(|()| self.ledger.judge_report(now, &report));
                 self.violation = verdict.err();
                 return;
             };
             let actions = match self.sabotage {
                 Some(Sabotage::Does(instead)) => instead(action, self),
-                Some(Sabotage::Hears(_)) | None => vec![action],
+                Some(Sabotage::Hears(_) | Sabotage::Reports(_)) | None => vec![action],
             };
             for action in actions {
                 self.perform(action);
@@ -230,10 +250,19 @@ impl World {
         self.violation = Some("actions without end".into());
     }
 
+    /// How things are said to stand.
+    fn report(&self) -> Report {
+        let report = self.supervisor.report(self.kernel.now);
+        match self.sabotage {
+            Some(Sabotage::Reports(instead)) => instead(report),
+            Some(Sabotage::Does(_) | Sabotage::Hears(_)) | None => report,
+        }
+    }
+
     fn tell(&mut self, event: &Event) {
         let heard = match self.sabotage {
             Some(Sabotage::Hears(instead)) => instead(event.clone(), self),
-            Some(Sabotage::Does(_)) | None => Some(event.clone()),
+            Some(Sabotage::Does(_) | Sabotage::Reports(_)) | None => Some(event.clone()),
         };
         self.ledger.note(self.kernel.now, event);
         if let Some(heard) = heard {
@@ -250,6 +279,9 @@ impl World {
         }
         if let Some(what) = words::logged(&action) {
             *self.said.entry(words::sight(what)).or_default() += 1;
+        }
+        if let Action::Restart(step) = &action {
+            *self.said.entry(words::step_sight(step)).or_default() += 1;
         }
         let mut words = self.story.is_some().then(|| words::action(&action, &self.kernel));
         let answer = self.kernel.perform(&action, self.ledger.stopping());

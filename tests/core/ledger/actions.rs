@@ -13,7 +13,9 @@ use crate::kernel::{Kernel, OURSELVES};
 use crate::words;
 
 /// What is said when there is reason to, and never else.
-const OWED_WORDS: [&str; 7] = [
+const OWED_WORDS: [&str; 9] = [
+    "ended-unexpectedly",
+    "admin-lost",
     "restart-failed",
     "repaired",
     "not-repaired",
@@ -79,6 +81,7 @@ impl Ledger {
                 ensure(!self.lives_on(), || "a look at orphans outside a stop".into())
             }
             Action::RecordMemory => Ok(()),
+            Action::Restart(step) => self.judge_step(step),
             Action::Suspend { group } => Self::ensure_owned(*group, "a suspension", kernel),
             Action::Exit(exit) => self.judge_exit(now, *exit, kernel),
         }
@@ -99,6 +102,7 @@ impl Ledger {
             let wanted = mem::take(&mut self.facts.restart_wanted);
             ensure(wanted, || "a restart that nobody asked for".into())?;
         }
+        self.ensure_begun()?;
         self.ensure_way_is_free(now)
     }
 
@@ -130,6 +134,7 @@ impl Ledger {
         ensure(number == next, || format!("a check of epoch {number}, and {next} is due"))?;
         let wanted = mem::take(&mut self.facts.restart_wanted);
         ensure(wanted, || "a check, and no restart was asked for".into())?;
+        self.ensure_begun()?;
         self.facts.check = Check::Runs;
         self.ensure_way_is_free(now)
     }
@@ -161,6 +166,9 @@ impl Ledger {
     }
 
     fn judge_ask(&mut self, number: u32, peer: Peer, kernel: &Kernel) -> Verdict {
+        if peer == Peer::Admin && self.is_owed(number) {
+            return self.judge_doubt(number);
+        }
         if peer == Peer::Admin && self.is_to_be_identified(number) {
             ensure(!kernel.is_requested(), || "asked who it is before it has replied".into())?;
             let mut again = false;
@@ -315,6 +323,11 @@ impl Ledger {
             self.judge_ready(now, notice.epoch, *by)
         } else if let What::NotReady { .. } = &notice.what {
             self.judge_late(now, notice.epoch)
+        } else if let What::RestartRefused { why } = &notice.what {
+            self.note_refusal(why);
+            Ok(())
+        } else if let What::RestartFailed { failure, newest } = &notice.what {
+            self.judge_failure(notice, *failure, *newest)
         } else {
             Ok(())
         }
@@ -353,7 +366,11 @@ impl Ledger {
                 late && view.is_some_and(|view| self.serves_unprobed(view))
             }
         };
-        self.facts.epochs.last_mut().expect("it is ready").ready = true;
+        let epoch = self.facts.epochs.last_mut().expect("it is ready");
+        epoch.ready = true;
+        let (number, started) = (epoch.number, epoch.started);
+        self.note_restart_ready(now, number, started);
+        self.note_admin_is_back();
         self.drain_goes_on(now);
         ensure(true_claim, || format!("epoch {number:?} is not ready by {by:?}"))
     }

@@ -3,11 +3,16 @@
 //!
 //! What happens is noted ([`notes`]), and with it what the contract now demands. What it forbids
 //! is judged action by action ([`actions`]); what it demands is judged when an event has been
-//! dealt with ([`settle`]), since what was not done then will not be done at all.
+//! dealt with ([`settle`]), since what was not done then will not be done at all. Beside that,
+//! whoever asked for a restart is watched over ([`askers`]), and what we say of ourselves
+//! ([`report`]).
 
 mod actions;
+mod admin;
+mod askers;
 mod drain;
 mod notes;
+mod report;
 mod settle;
 
 use std::time::Duration;
@@ -170,6 +175,8 @@ pub(crate) struct Facts {
     terminal_owed: Option<Pid>,
     /// When a tick last left a deadline that was over.
     overdue: Option<Moment>,
+    askers: askers::Askers,
+    admin: admin::Admin,
     /// Lines of the log that this event must lead to.
     words_owed: Vec<&'static str>,
 }
@@ -199,6 +206,8 @@ impl Ledger {
             epoch_to_kill: None,
             terminal_owed: None,
             overdue: None,
+            askers: askers::Askers::default(),
+            admin: admin::Admin::default(),
             words_owed: Vec::new(),
         };
         Self { policy, facts }
@@ -247,6 +256,11 @@ impl Ledger {
     /// A restart was asked for and has not begun.
     pub(crate) fn is_restart_wanted(&self) -> bool {
         self.facts.restart_wanted
+    }
+
+    /// It was said why what a failed epoch left cannot be repaired.
+    pub(crate) fn has_given_up_repairing(&self) -> bool {
+        self.facts.mending.is_some_and(|mending| mending.given_up)
     }
 
     /// A restart is being checked.

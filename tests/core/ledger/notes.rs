@@ -4,13 +4,14 @@ use std::mem;
 
 use hot_restarter::signal::{Meaning, Signal};
 use hot_restarter::supervisor::{
-    Answer, Event, Mended, Moment, Peer, Pid, Reach, Readiness, Status, Task, View,
+    Answer, End, Event, Failure, Mended, Moment, Peer, Pid, Reach, Readiness, Status, Task, View,
 };
 
 use super::{
     Cause, Check, Epoch, KILL_WAIT, Ledger, Mending, PARENTS_WAIT, PROBE_WAIT, Parents, Phase,
     Running, SETTLING,
 };
+use crate::words;
 
 impl Ledger {
     /// Takes note of what the core is about to be told.
@@ -18,6 +19,7 @@ impl Ledger {
         match event {
             Event::Begin => self.facts.begun = true,
             Event::Signal(signal) => self.note_signal(now, *signal),
+            Event::Command(command) => self.note_signal(now, words::signal_of(*command)),
             Event::Changed { .. } => self.facts.restart_wanted |= !self.is_ending(),
             Event::Exited { pid, status, .. } => self.note_end(now, *pid, *status),
             Event::Tick => self.note_time(now),
@@ -29,6 +31,7 @@ impl Ledger {
                     self.begin_stop(now, now, Cause::CannotStart(failure.exit));
                 } else {
                     self.facts.words_owed.push("restart-refused");
+                    self.note_restart_refused();
                 }
             }
             Event::Running { task, pid } => {
@@ -78,6 +81,7 @@ impl Ledger {
             late: false,
             probe_failed: false,
         });
+        self.note_restart_started(number);
         self.facts.next += 1;
         self.facts.last_start = Some(now);
         // Whatever the last one left, this one found it.
@@ -86,6 +90,7 @@ impl Ledger {
 
     /// Everything is asked to end, in a stop that began at `since`.
     pub(super) fn begin_stop(&mut self, now: Moment, since: Moment, cause: Cause) {
+        self.note_restarts_end(false);
         self.forget_what_is_under_way();
         self.facts.tasks.iter_mut().for_each(|running| running.useless = true);
         let deadline = since + self.policy.term_wait;
@@ -99,6 +104,7 @@ impl Ledger {
     }
 
     fn begin_kill(&mut self, now: Moment, cause: Cause, time_ran_out: bool) {
+        self.note_restarts_end(false);
         self.forget_what_is_under_way();
         self.facts.tasks.iter_mut().for_each(|running| running.useless = true);
         let deadline = now + KILL_WAIT;
@@ -122,6 +128,7 @@ impl Ledger {
         let epochs = self.facts.epochs.iter_mut().filter(|epoch| !epoch.failed);
         match signal.meaning() {
             Meaning::Stop if serving && self.policy.drain.is_some() => {
+                self.note_restarts_end(true);
                 self.forget_what_is_under_way();
                 self.begin_drain(now);
             }
@@ -185,19 +192,23 @@ impl Ledger {
         let newest = index == others;
         let alone = others == 0;
         let usr1 = status == Status::Signaled(Signal::USR1);
+        let failure = Failure::Ended(End { status, out_of_memory: None });
         if self.facts.phase != Phase::Serving {
             if newest && !alone && !epoch.ready {
                 self.facts.words_owed.push("restart-failed");
+                self.note_restart_failed(epoch.number, failure);
                 return self.note_failed_is_gone(now, &epoch, status);
             }
             return self.drain_loses(now, newest);
         }
         let interrupted = epoch.foreground && status == Status::Signaled(Signal::INT);
         if status == Status::Exited(0) && alone {
+            self.note_fatal(epoch.number, status);
             self.begin_stop(now, now, Cause::LastEpoch);
         } else if status == Status::Exited(0) && newest && epoch.ready {
             self.begin_stop(now, now, Cause::Asked);
         } else if newest && interrupted {
+            self.note_fatal(epoch.number, status);
             self.begin_stop(now, now, Cause::Interrupted);
         } else if newest
             && !alone
@@ -205,8 +216,11 @@ impl Ledger {
             && (status == Status::Exited(0) || self.policy.rollback)
         {
             self.facts.words_owed.push("restart-failed");
+            self.note_restart_failed(epoch.number, failure);
             self.note_failed_is_gone(now, &epoch, status);
         } else if newest || !(status == Status::Exited(0) || usr1) {
+            self.facts.words_owed.push("ended-unexpectedly");
+            self.note_fatal(epoch.number, status);
             self.begin_kill(now, Cause::Unexpected(status), false);
         }
     }
@@ -214,14 +228,14 @@ impl Ledger {
     fn note_failed_is_gone(&mut self, now: Moment, epoch: &Epoch, status: Status) {
         self.facts.to_kill = Some(epoch.leader);
         self.facts.next = epoch.number;
-        self.probes_are_useless(epoch.leader);
+        self.probes_are_useless(epoch.number, epoch.leader);
         if let Some(survivor) = self.facts.epochs.last_mut().filter(|_| epoch.foreground) {
             survivor.foreground = true;
             self.facts.terminal_owed = Some(survivor.leader);
         }
         if self.facts.phase != Phase::Serving {
             // Nobody will start there again.
-            return;
+            return self.note_restart_cleared();
         }
         self.facts.mending = Some(Mending {
             failed: epoch.number,
@@ -234,13 +248,9 @@ impl Ledger {
         });
     }
 
-    fn probes_are_useless(&mut self, of: Pid) {
-        for running in &mut self.facts.tasks {
-            match running.task {
-                Task::Probe { leader, .. } => running.useless |= leader == of,
-                Task::Check { .. } => {}
-            }
-        }
+    fn probes_are_useless(&mut self, epoch: u32, leader: Pid) {
+        let of = Task::Probe { epoch, leader };
+        self.facts.tasks.iter_mut().for_each(|running| running.useless |= running.task == of);
     }
 
     /// A check or a probe has answered, by ending, or by not ending in time.
@@ -250,10 +260,12 @@ impl Ledger {
             Task::Check { .. } => {
                 self.facts.check = Check::None;
                 self.facts.words_owed.push("restart-refused");
+                self.note_restart_refused();
             }
-            Task::Probe { leader, .. } => {
-                let mut epochs = self.facts.epochs.iter_mut();
-                if let Some(epoch) = epochs.find(|epoch| epoch.leader == leader) {
+            Task::Probe { epoch: number, leader } => {
+                let asked = |epoch: &&mut Epoch| (epoch.number, epoch.leader) == (number, leader);
+                // The leader's number may be that of a later epoch's by now.
+                if let Some(epoch) = self.facts.epochs.iter_mut().find(asked) {
                     epoch.passed = passed.then_some(now);
                 }
             }
@@ -286,6 +298,8 @@ impl Ledger {
         if peer == Peer::Probe {
             return;
         }
+        self.note_doubt(index, answer);
+        let epoch = &mut self.facts.epochs[index];
         epoch.admin_quiet_since = now;
         if own {
             epoch.alive = Some(now);
@@ -309,13 +323,20 @@ impl Ledger {
         // A group that was found empty once is gone, and its number may be a stranger's.
         mending.busy &= *outcome == Mended::Busy;
         let gives_up = match outcome {
-            Mended::Clean => return self.facts.mending = None,
+            Mended::Clean => {
+                self.note_restart_cleared();
+                return self.facts.mending = None;
+            }
             Mended::Repaired => {
                 self.facts.words_owed.push("repaired");
+                self.note_restart_cleared();
                 return self.facts.mending = None;
             }
             Mended::Served => {
-                let cause = Cause::Unexpected(mending.status);
+                let (failed, status) = (mending.failed, mending.status);
+                let cause = Cause::Unexpected(status);
+                self.facts.words_owed.push("ended-unexpectedly");
+                self.note_fatal(failed, status);
                 return self.begin_kill(now, cause, false);
             }
             Mended::Refused(_) => true,
@@ -323,6 +344,7 @@ impl Ledger {
         };
         if gives_up && !mem::replace(&mut mending.given_up, true) {
             self.facts.words_owed.push("not-repaired");
+            self.note_restart_cleared();
         }
     }
 
@@ -372,6 +394,7 @@ impl Ledger {
         if let Some(complaint) = complaint.filter(|at| at.is_some_and(|at| at <= now)) {
             *complaint = None;
             self.facts.words_owed.push("not-gone");
+            self.note_restart_cleared();
         }
     }
 
@@ -410,9 +433,11 @@ impl Ledger {
         newest.failed = true;
         newest.complain_at = Some(now + KILL_WAIT);
         newest.reopen_owed = false;
-        let leader = newest.leader;
+        let (number, leader) = (newest.number, newest.leader);
+        let failure = Failure::Late { after: now - newest.started };
+        self.note_restart_failed(number, failure);
         self.facts.epoch_to_kill = Some(leader);
         self.facts.words_owed.push("restart-failed");
-        self.probes_are_useless(leader);
+        self.probes_are_useless(number, leader);
     }
 }

@@ -19,18 +19,26 @@ impl Ledger {
         deadline: Option<Moment>,
     ) -> Verdict {
         self.facts.signal = None;
-        if self.facts.check == Check::Passed {
-            // It was in the way of a start that an epoch turned out not to be ready. What the
-            // check has seen will be old; what has been asked for is one restart.
-            self.facts.check = Check::None;
-            self.facts.restart_wanted = true;
-        }
+        // What has been checked and not begun waits again, whoever has been told.
+        self.facts.restart_wanted |= self.facts.check == Check::Passed;
         self.settle_debts()?;
         if *event == Event::Tick && deadline.is_some_and(|deadline| deadline <= now) {
             // Something that has just begun may have no time at all.
             let again = self.facts.overdue.replace(now) == Some(now);
             ensure(!again, || "a deadline that is over and stays so".into())?;
         }
+        self.settle_phase(now, event, kernel, deadline)?;
+        self.settle_askers()?;
+        self.settle_admin()
+    }
+
+    fn settle_phase(
+        &self,
+        now: Moment,
+        event: &Event,
+        kernel: &Kernel,
+        deadline: Option<Moment>,
+    ) -> Verdict {
         match self.facts.phase {
             Phase::Serving => {
                 self.settle_attended(deadline)?;
@@ -83,7 +91,7 @@ impl Ledger {
         ensure(unready == 0, || "an older epoch that is not ready".into())
     }
 
-    fn is_killing(&self) -> bool {
+    pub(super) fn is_killing(&self) -> bool {
         matches!(self.facts.phase, Phase::Killing { .. } | Phase::Ended)
     }
 
