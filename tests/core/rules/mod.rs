@@ -1,12 +1,14 @@
 //! The contract's sentences, each beside the test that keeps it, one file for each of its
 //! sections. The judge of [`crate::ledger`] watches all of them as well.
 
+mod askers;
 mod checks;
 mod drain;
 mod ready;
 mod restarts;
 mod rollback;
 mod signals;
+mod status;
 mod stop;
 
 use hot_restarter::supervisor::Status;
