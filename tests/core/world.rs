@@ -175,7 +175,7 @@ impl World {
                     if self.supervisor.is_leader(pid) {
                         self.take_in_signals();
                     }
-                    self.handle(&Event::Exited { pid, status, out_of_memory: None });
+                    self.handle(&Event::Exited { pid, status, out_of_memory: Some(0) });
                 }
                 Peek::Childless => {
                     self.handle(&Event::Childless);

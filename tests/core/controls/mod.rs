@@ -8,7 +8,8 @@ mod askers;
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Action, Answer, Event, Mended, Peer, Pid, Readiness, Reply, Request, Status, Task, View,
+    Action, Answer, End, Event, Mended, Notice, Peer, Pid, Readiness, Reply, Request, Status, Task,
+    View, What,
 };
 
 use crate::kernel::Process;
@@ -390,6 +391,17 @@ fn a_number_that_is_not_used_again() {
 fn a_failure_that_is_not_said() {
     is_found_out("[\"restart-failed\"]", |action, _| {
         unless(words::is_log(&action, "restart-failed"), action)
+    });
+}
+
+#[test]
+fn an_end_by_our_own_hand_that_is_said_to_be_a_riddle() {
+    is_found_out("said of", |action, _| match action {
+        Action::Log(Notice { epoch, pid, what: What::Ended { end } }) => {
+            let what = What::Ended { end: End { out_of_memory: Some(0), ..end } };
+            vec![Action::Log(Notice { epoch, pid, what })]
+        }
+        other => vec![other],
     });
 }
 

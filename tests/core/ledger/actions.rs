@@ -326,6 +326,15 @@ impl Ledger {
         } else if let What::RestartRefused { why } = &notice.what {
             self.note_refusal(why);
             Ok(())
+        } else if let What::Ended { end }
+        | What::EndedEarly { end }
+        | What::EndedUnexpectedly { end }
+        | What::EndedServing { end } = &notice.what
+        {
+            let ended = self.facts.ended;
+            ensure(notice.epoch.map(|epoch| (epoch, *end)) == ended, || {
+                format!("{end:?} said of {ended:?}")
+            })
         } else if let What::RestartFailed { failure, newest } = &notice.what {
             self.judge_failure(notice, *failure, *newest)
         } else {

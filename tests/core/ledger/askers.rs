@@ -4,7 +4,7 @@
 use std::mem;
 
 use hot_restarter::supervisor::{
-    End, Failure, Moment, Notice, RestartOutcome, RestartReport, RestartStage, RestartStep, Status,
+    End, Failure, Moment, Notice, RestartOutcome, RestartReport, RestartStage, RestartStep,
 };
 
 use super::{Check, Ledger, Phase, Verdict, ensure};
@@ -84,8 +84,7 @@ impl Ledger {
     }
 
     /// The end of this epoch ends everything.
-    pub(super) fn note_fatal(&mut self, number: u32, status: Status) {
-        let end = End { status, out_of_memory: None };
+    pub(super) fn note_fatal(&mut self, number: u32, end: End) {
         self.owe(|under_way| match under_way {
             UnderWay::Started(epoch) | UnderWay::Failed(epoch, _) if epoch == number => {
                 Some(RestartOutcome::Fatal { epoch, end })

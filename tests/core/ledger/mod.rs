@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
-use hot_restarter::supervisor::{Moment, Peer, Pid, Policy, Readiness, Status, Task, View};
+use hot_restarter::supervisor::{End, Moment, Peer, Pid, Policy, Readiness, Status, Task, View};
 
 /// At most so long do we wait for what was sent SIGKILL.
 const KILL_WAIT: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ enum Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Mending {
     failed: u32,
-    status: Status,
+    end: End,
     group: Pid,
     since: Moment,
     /// When it was last tried to repair it.
@@ -165,6 +165,8 @@ pub(crate) struct Facts {
     announced: bool,
     /// The signal that is being dealt with.
     signal: Option<Signal>,
+    /// How the epoch whose end is being dealt with ended, for the log.
+    ended: Option<(u32, End)>,
     /// The end that is being dealt with; it must be reaped.
     to_reap: Option<Pid>,
     /// The group of a restart that did not happen, or of a task that has ended; it must be killed.
@@ -201,6 +203,7 @@ impl Ledger {
             mending: None,
             announced: false,
             signal: None,
+            ended: None,
             to_reap: None,
             to_kill: None,
             epoch_to_kill: None,

@@ -21,7 +21,10 @@ impl Ledger {
             Event::Signal(signal) => self.note_signal(now, *signal),
             Event::Command(command) => self.note_signal(now, words::signal_of(*command)),
             Event::Changed { .. } => self.facts.restart_wanted |= !self.is_ending(),
-            Event::Exited { pid, status, .. } => self.note_end(now, *pid, *status),
+            Event::Exited { pid, status, out_of_memory } => {
+                let end = End { status: *status, out_of_memory: *out_of_memory };
+                self.note_end(now, *pid, end);
+            }
             Event::Tick => self.note_time(now),
             Event::Started { epoch, pid, foreground } => {
                 self.note_start(now, *epoch, *pid, *foreground);
@@ -154,7 +157,8 @@ impl Ledger {
     }
 
     /// Sections 4 and 6 of the contract: what an end means.
-    fn note_end(&mut self, now: Moment, pid: Pid, status: Status) {
+    fn note_end(&mut self, now: Moment, pid: Pid, end: End) {
+        let status = end.status;
         self.facts.to_reap = Some(pid);
         if let Some(index) = self.facts.tasks.iter().position(|running| running.pid == pid) {
             let ended = self.facts.tasks.remove(index);
@@ -168,6 +172,10 @@ impl Ledger {
             return;
         };
         let epoch = self.facts.epochs.remove(index);
+        // What we have killed ourselves is nobody's riddle.
+        let out_of_memory = end.out_of_memory.filter(|_| !epoch.failed && !self.is_killing());
+        let end = End { status, out_of_memory };
+        self.facts.ended = Some((epoch.number, end));
         if let Phase::Stopping { parents: Some(parents), deadline, .. } = &mut self.facts.phase
             && parents.newest == epoch.leader
         {
@@ -185,30 +193,30 @@ impl Ledger {
             return;
         }
         if epoch.failed {
-            return self.note_failed_is_gone(now, &epoch, status);
+            return self.note_failed_is_gone(now, &epoch, end);
         }
         // One that has failed is none that serves, though it lives.
         let others = self.facts.epochs.iter().filter(|epoch| !epoch.failed).count();
         let newest = index == others;
         let alone = others == 0;
         let usr1 = status == Status::Signaled(Signal::USR1);
-        let failure = Failure::Ended(End { status, out_of_memory: None });
+        let failure = Failure::Ended(end);
         if self.facts.phase != Phase::Serving {
             if newest && !alone && !epoch.ready {
                 self.facts.words_owed.push("restart-failed");
                 self.note_restart_failed(epoch.number, failure);
-                return self.note_failed_is_gone(now, &epoch, status);
+                return self.note_failed_is_gone(now, &epoch, end);
             }
             return self.drain_loses(now, newest);
         }
         let interrupted = epoch.foreground && status == Status::Signaled(Signal::INT);
         if status == Status::Exited(0) && alone {
-            self.note_fatal(epoch.number, status);
+            self.note_fatal(epoch.number, end);
             self.begin_stop(now, now, Cause::LastEpoch);
         } else if status == Status::Exited(0) && newest && epoch.ready {
             self.begin_stop(now, now, Cause::Asked);
         } else if newest && interrupted {
-            self.note_fatal(epoch.number, status);
+            self.note_fatal(epoch.number, end);
             self.begin_stop(now, now, Cause::Interrupted);
         } else if newest
             && !alone
@@ -217,15 +225,15 @@ impl Ledger {
         {
             self.facts.words_owed.push("restart-failed");
             self.note_restart_failed(epoch.number, failure);
-            self.note_failed_is_gone(now, &epoch, status);
+            self.note_failed_is_gone(now, &epoch, end);
         } else if newest || !(status == Status::Exited(0) || usr1) {
             self.facts.words_owed.push("ended-unexpectedly");
-            self.note_fatal(epoch.number, status);
+            self.note_fatal(epoch.number, end);
             self.begin_kill(now, Cause::Unexpected(status), false);
         }
     }
 
-    fn note_failed_is_gone(&mut self, now: Moment, epoch: &Epoch, status: Status) {
+    fn note_failed_is_gone(&mut self, now: Moment, epoch: &Epoch, end: End) {
         self.facts.to_kill = Some(epoch.leader);
         self.facts.next = epoch.number;
         self.probes_are_useless(epoch.number, epoch.leader);
@@ -239,7 +247,7 @@ impl Ledger {
         }
         self.facts.mending = Some(Mending {
             failed: epoch.number,
-            status,
+            end,
             group: epoch.leader,
             since: now,
             tried: None,
@@ -333,10 +341,11 @@ impl Ledger {
                 return self.facts.mending = None;
             }
             Mended::Served => {
-                let (failed, status) = (mending.failed, mending.status);
-                let cause = Cause::Unexpected(status);
+                let (failed, end) = (mending.failed, mending.end);
+                let cause = Cause::Unexpected(end.status);
+                self.facts.ended = Some((failed, end));
                 self.facts.words_owed.push("ended-unexpectedly");
-                self.note_fatal(failed, status);
+                self.note_fatal(failed, end);
                 return self.begin_kill(now, cause, false);
             }
             Mended::Refused(_) => true,

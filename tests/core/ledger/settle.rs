@@ -18,7 +18,7 @@ impl Ledger {
         kernel: &Kernel,
         deadline: Option<Moment>,
     ) -> Verdict {
-        self.facts.signal = None;
+        (self.facts.signal, self.facts.ended) = (None, None);
         // What has been checked and not begun waits again, whoever has been told.
         self.facts.restart_wanted |= self.facts.check == Check::Passed;
         self.settle_debts()?;
