@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -124,9 +125,13 @@ fn ask(
         })?;
         heard = true;
         match reply.reply {
-            Kind::Done | Kind::Error => return Ok(reply),
-            Kind::Taken if !errand.wait => return Ok(reply),
-            Kind::Taken | Kind::Progress => progress.say(&reply.message),
+            Kind::Taken if errand.wait => progress.say(&reply.message),
+            Kind::Progress => progress.say(&reply.message),
+            Kind::Done | Kind::Error | Kind::Taken => {
+                // Until we are gone: a PID 1 whose end is ours as well waits for that.
+                mem::forget(connection);
+                return Ok(reply);
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ const PLACES: usize = 64;
 const ACCEPTED_A_TURN: usize = 16;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long those are waited for that our end would kill before they have said of it.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// How long nobody is let in when we have no descriptor left.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -284,12 +286,34 @@ impl Server {
     /// Answers all who wait, since we end, and removes the socket.
     pub fn end(&mut self, reply: &Reply) {
         let line = reply.line();
-        for client in self.clients.drain(..).filter(|client| !client.is_silent()) {
-            client.send(&line);
-        }
+        let mut told: Vec<Client> = self.clients.drain(..).collect();
+        told.retain(|client| !client.is_silent() && client.send(&line));
         if let Some(listener) = self.listener.take() {
             listener.remove();
         }
+        if std::process::id() == 1 {
+            // The kernel kills with us whom it knows by a number in our namespace.
+            told.retain(|client| client.peer.pid != 0);
+            await_gone(told);
+        }
+    }
+}
+
+/// Lets clients say what they were told, and go. A moment at most: nobody delays our end.
+fn await_gone(mut clients: Vec<Client>) {
+    let until = sys::monotonic() + FAREWELL;
+    while !clients.is_empty() {
+        let left = PollTimeout::try_from((until - sys::monotonic()).as_millis());
+        let mut asked: Vec<PollFd> = clients
+            .iter()
+            .map(|client| PollFd::new(client.fd.as_fd(), PollFlags::empty()))
+            .collect();
+        if !poll(&mut asked, left.unwrap_or(PollTimeout::ZERO)).is_ok_and(|gone| gone > 0) {
+            return;
+        }
+        let gone: Vec<bool> = asked.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+        let mut gone = gone.into_iter();
+        clients.retain(|_| gone.next() != Some(true));
     }
 }
 

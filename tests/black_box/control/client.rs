@@ -23,6 +23,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("control::client::restarts", Needs::Nothing, restarts),
         trial("control::client::refusals", Needs::Nothing, refusals),
         trial("control::client::stop", Needs::Nothing, stop),
+        trial("control::client::stop_from_inside", Needs::Root, stop_from_inside),
         trial("control::client::health", Needs::Nothing, health),
         trial("control::client::status", Needs::Nothing, status),
         trial("control::client::nobody_there", Needs::Nothing, nobody_there),
@@ -165,6 +166,51 @@ fn stop() {
     assert_fails(&restarter.send(&["status"]), 3, "is there, but nobody listens any more");
 }
 
+/// The end of PID 1 is that of everybody in its namespace, and a client that somebody has executed
+/// there says what came of it nevertheless, unless it is suspended.
+fn stop_from_inside() {
+    let inside = |restarter: &Restarter, words: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", restarter.pid())).arg("--pid");
+        command.arg(support::restarter()).arg("--send").args(words);
+        command.env("HOT_RESTARTER_CONTROL", restarter.control().path()).stdin(Stdio::null());
+        command
+    };
+    let start = |scene: &Scene, steps: &str| {
+        let target = scene.probe(steps);
+        let restarter = scene.wrapped_restarter(namespace::wrapper(), &[], &target).start();
+        restarter.says(" ready epoch=0 ");
+        restarter
+    };
+    for _ in 0..10 {
+        let scene = Scene::new();
+        let mut restarter = start(&scene, SERVER);
+        let answer = Answer::of(&mut inside(&restarter, &["stop", "--wait"]));
+        assert_prints(&answer, 0, "stopped with exit code 0: everything has ended\n");
+        assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    }
+    let scene = Scene::new();
+    let gate = scene.gate();
+    let mut restarter = start(&scene, &format!("ignore=TERM await={gate} exit=0"));
+    let waits = inside(&restarter, &["stop", "--wait"]).spawn().expect("nsenter runs");
+    restarter.says(" stopping: asked for");
+    let wrapper = i32::try_from(waits.id()).expect("a pid");
+    let client = eventually("the client runs", || {
+        processes::children(wrapper).first().map(|child| child.pid).ok_or(())
+    });
+    processes::signal(client, libc::SIGSTOP);
+    gate.open();
+    eventually("the kernel has killed the client", || {
+        let state = processes::process(client).map(|process| process.state);
+        if state == Some('Z') { Ok(()) } else { Err(state) }
+    });
+    // nsenter stops itself with what it has executed, and the kernel waits until that is reaped.
+    processes::signal(wrapper, libc::SIGCONT);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    let answer = Answer::from(waits.wait_with_output().expect("it is our child"));
+    assert_eq!(answer.code, 128 + libc::SIGKILL);
+}
+
 /// As a health check wants it: one line, and 0 or 1.
 fn health() {
     let scene = Scene::new();
@@ -195,7 +241,7 @@ fn status() {
             "hot-restarter {} (pid {pid}), up …s since 2…Z: serving",
             env!("CARGO_PKG_VERSION")
         )[..],
-        "EPOCH  PID …  STATE     AGE  READY-AFTER  SINCE",
+        "EPOCH  PID…STATE     AGE  READY-AFTER  SINCE",
         "0      …  draining  …s   0 s          2…Z",
         "1      …  ready     …s   0 s          2…Z",
         "last restart: epoch 1 ready after 0 s (…s ago)",
