@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_date_is_utc() {
-        let new_year = std::time::Duration::from_secs(1_767_225_600);
+        let new_year = Duration::from_secs(1_767_225_600);
         assert_eq!(sys::utc(new_year), [2026, 1, 1, 0, 0, 0]);
     }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use hot_restarter::control::wire;
+use hot_restarter::control::{render, wire};
 use hot_restarter::envoy::admin::{self, ServerInfo};
 use hot_restarter::envoy::shared_memory::{
     FileId, Flag, SharedMemory, flag, lower_flag, mapping_in, path_of,
@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http_answer", http_answer),
     ("maps", maps),
     ("pending", pending),
+    ("reply", reply),
     ("request", request),
     ("server_info", server_info),
     ("shared_memory", shared_memory),
@@ -143,6 +144,22 @@ pub fn pending(data: &[u8]) {
     assert_eq!(after.connections, before.connections);
     assert_eq!(one_more("listener.x.worker_0.downstream_cx_active: 1\n"), before);
     assert!(one_more("listener.x.downstream_cx_active: 1\n").connections >= before.connections);
+}
+
+/// A line from whoever listens where a restarter should: what is taken means one thing, and is
+/// fit for a terminal, as is the reason why something is not taken.
+pub fn reply(data: &[u8]) {
+    let shown = match wire::Reply::parse(data) {
+        Ok(reply) => {
+            let again = reply.line();
+            let again = again.strip_suffix('\n').expect("it is a line");
+            assert_eq!(wire::Reply::parse(again.as_bytes()).as_ref(), Ok(&reply), "{again}");
+            render::answer(&reply)
+        }
+        Err(why) => render::Plain(&why).to_string(),
+    };
+    let control = shown.chars().find(|character| character.is_control() && *character != '\n');
+    assert_eq!(control, None, "{shown:?}");
 }
 
 /// A line from a client of the control socket: what is taken means one thing, and what is not is

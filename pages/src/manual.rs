@@ -326,16 +326,16 @@ fn exit_status(page: &mut Roff) {
     }
     text(page, "\n<PROGRAM> may use these itself; the last line of the log tells them apart.");
     page.control("SS", ["Of the client"]);
-    for (code, when) in [
-        ("*0*", "What was asked for is done, or taken; or all is well (*health*)."),
+    for (exit, when) in [
+        (Exit::Clean, "What was asked for is done, or taken; or all is well (*health*)."),
         (
-            "*1*",
+            Exit::NotDone,
             "It was refused, has failed, or is not done in time; or all is not well (*health*).",
         ),
-        ("*2*", "Bad usage."),
-        ("*3*", "No restarter answers."),
+        (Exit::Usage, "Bad usage."),
+        (Exit::NoAnswer, "No restarter answers."),
     ] {
-        entry(page, code, when);
+        entry(page, &format!("*{}*", exit.code()), when);
     }
 }
 

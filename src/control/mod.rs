@@ -1,10 +1,11 @@
 //! Control without a shell: a socket that the restarter listens to, and `--send`.
 //!
-//! [`wire`] is what passes over it, [`socket`] where it is, [`client`] is `--send`: it has
-//! [`render`] for what it prints, and [`progress`] for the line that shows how far it is.
+//! [`wire`] is what passes over it, [`socket`] where it is, [`server`] who is connected to it, and
+//! [`client`] is `--send`, which prints by [`render`], and by `progress` while it waits.
 
 pub mod client;
 mod progress;
-mod render;
+pub mod render;
+pub mod server;
 pub mod socket;
 pub mod wire;

@@ -8,7 +8,7 @@ use super::wire::{Reply, Status};
 use crate::supervisor::Seconds;
 
 /// What became of it, with the last lines of a check that failed.
-pub(super) fn answer(reply: &Reply) -> String {
+pub fn answer(reply: &Reply) -> String {
     if let Some(status) = &reply.status {
         return self::status(status);
     }
@@ -90,7 +90,7 @@ fn write_table<const N: usize>(text: &mut String, rows: &[[String; N]]) -> fmt::
 }
 
 /// Text in which nothing controls a terminal.
-pub(super) struct Plain<'a>(pub(super) &'a str);
+pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

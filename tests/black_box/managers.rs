@@ -162,6 +162,7 @@ fn runit_service() {
     let runsv = Runsv::start(&scene);
     let first = scene.journal().await_ready(1)[0];
     runsv.await_log(" ready epoch=0 ");
+    runsv.sv(&["check"]);
     runsv.sv(&["hup"]);
     let second = scene.journal().await_ready(2)[1];
     runsv.await_log(" checked epoch=1: ");
