@@ -158,7 +158,8 @@ pub fn reply(data: &[u8]) {
         }
         Err(why) => render::Plain(&why).to_string(),
     };
-    let control = shown.chars().find(|character| character.is_control() && *character != '\n');
+    let control =
+        shown.chars().find(|character| character.is_control() && !"\n\t".contains(*character));
     assert_eq!(control, None, "{shown:?}");
 }
 
