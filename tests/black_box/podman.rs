@@ -3,9 +3,9 @@
 use libtest_mimic::Trial;
 use support::control::Answer;
 use support::docker::images;
-use support::podman::{Container, POD, Pod, image};
-use support::probe;
+use support::podman::{Container, POD, Pod, image, podman};
 use support::scene::Scene;
+use support::{eventually, probe};
 
 use crate::needs::{Needs, trial};
 
@@ -111,6 +111,15 @@ fn two_restarters() {
     second.send(&["stop"]);
     assert_eq!(second.wait(), 0, "{}", second.logs());
     assert_eq!(first.send(&["health"]), healthy());
+
+    // As kubelet starts it again: `/dev/shm` is the pod's, and has the socket of who was killed.
+    first.kill("KILL");
+    assert_eq!(first.wait(), 128 + libc::SIGKILL);
+    podman(&["start", first.name()]);
+    eventually("there is a socket again", || match first.send(&["health"]) {
+        told if told == healthy() => Ok(()),
+        told => Err(told),
+    });
     for name in NAMES {
         assert!(!pod.container(name).logs().contains("Z warn "), "{}", pod.container(name).logs());
     }
