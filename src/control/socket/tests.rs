@@ -116,3 +116,16 @@ fn of_many_that_replace_a_dead_one_at_once_one_listens() {
         assert_eq!(folder.names(), [""; 0]);
     }
 }
+
+#[test]
+fn a_folder_is_locked_and_nothing_else_is_opened() {
+    let folder = Folder::new("folder");
+    assert!(open_folder(&folder.0).is_ok());
+    // Where the place is a name alone.
+    assert!(open_folder(Path::new("s").parent().expect("an empty one")).is_ok());
+    let fifo = nix::unistd::mkfifo(&folder.path(), nix::sys::stat::Mode::S_IRWXU);
+    fifo.expect("a FIFO");
+    // Without a writer this would not return.
+    let error = open_folder(&folder.path()).expect_err("it is no folder");
+    assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+}
