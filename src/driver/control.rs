@@ -15,9 +15,10 @@ use crate::supervisor::{
 use crate::sys;
 
 impl Driver {
-    /// Lets clients in from now on.
+    /// Lets clients in from now on, unless there is nothing to be asked about: epoch 0 could not be
+    /// started.
     pub(super) fn listen(&mut self, control: &Control) {
-        if self.exit.is_some() {
+        if self.supervisor.is_ending() {
             return;
         }
         match Listener::open(control) {
