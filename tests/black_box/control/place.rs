@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -223,8 +224,17 @@ fn of_the_living() {
     assert_eq!(second.code(), 0, "{}", second.log());
     first.signal(libc::SIGCONT);
     answers();
-    let before = first.lines("control");
-    assert_eq!(before, 0, "{}", first.log());
+    assert_eq!(first.lines("control"), 0, "{}", first.log());
+    stop_cleanly(&scene, first);
+    // Nor one whose queue is full.
+    let place = scene.place("full");
+    let listener = UnixListener::bind(&place).expect("a socket in our folder");
+    // SAFETY: the call takes integers.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let _first = UnixStream::connect(&place).expect("there is room for one");
+    let made = identity(Path::new(&place));
+    serves_unheard(&scene, begun(at(&scene, &place, &[])), "another process listens there");
+    assert_eq!(identity(Path::new(&place)), made);
 }
 
 /// Whoever comes first listens, whatever the folder is called, and nobody is kept from serving.

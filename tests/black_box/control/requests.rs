@@ -286,8 +286,9 @@ fn without_an_end() {
 /// not.
 fn silence() {
     let scene = Scene::new();
-    let check = scene.beside("exists=/nowhere [ exit=1 ] sleep=7000");
-    let restarter = serving(&scene, &["--check", &check], SERVER);
+    let gate = scene.gate();
+    let check = scene.beside(&format!("await={gate}"));
+    let restarter = serving(&scene, &["--ready", "none", "--check", &check], SERVER);
     let before = descriptors(restarter.pid()).len();
     let mut waits = Stranger::waits(&restarter, "reload");
     waits.is_taken();
@@ -314,6 +315,7 @@ fn silence() {
     }
     assert_done(&ask(&restarter, "health"), true, "healthy");
     assert!(descriptors(restarter.pid()).len() > before, "whoever waits is still there");
+    gate.open();
     assert_done(&waits.hears_the_end(), true, "epoch 1 ready after");
     stop_cleanly(&scene, restarter);
 }

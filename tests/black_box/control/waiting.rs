@@ -443,7 +443,7 @@ fn reload_during_a_stop() {
         assert_done(&line, false, STOPPED);
         assert_eq!(stranger.hears(), None);
     }
-    assert_eq!(restarter.lines("restart-refused: everything is being stopped"), 2);
+    restarter.says_times("restart-refused: everything is being stopped", 2);
     assert_eq!(status(&restarter)["last_restart"], Value::Null);
     processes::signal(epoch, libc::SIGKILL);
     assert_eq!(restarter.code(), 0, "{}", restarter.log());
@@ -454,8 +454,9 @@ fn reload_during_a_stop() {
 fn stop() {
     let scene = Scene::new();
     let gate = scene.gate();
-    let steps = format!("fork [ setsid ignore=TERM await={gate} ] catch=TERM wait");
+    let steps = format!("fork [ setsid ignore=TERM say=stays await={gate} ] catch=TERM wait");
     let mut restarter = serving(&scene, &[], &steps);
+    scene.journal().await_said("stays");
     let epoch = scene.journal().await_ready(1)[0];
     let mut first = Stranger::waits(&restarter, "stop");
     assert_eq!(first.is_taken(), "stopping");
