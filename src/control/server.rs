@@ -20,6 +20,9 @@ use crate::sys;
 
 /// How many clients have a place.
 const PLACES: usize = 64;
+/// How many of them may wait for what they have asked for: the others' places are for whoever asks
+/// how things stand, a health check perhaps, and for whoever wants a stop.
+const WAITING: usize = 48;
 /// How many are let in before anything else is looked at.
 const ACCEPTED_A_TURN: usize = 16;
 /// How long a client may take to say what it wants.
@@ -175,12 +178,10 @@ impl Server {
                 client.send(&error(&why).line());
                 continue;
             }
-            if self.clients.len() == PLACES {
-                // Who has said nothing for the longest time makes room.
-                let Some(silent) = self.clients.iter().position(Client::is_silent) else {
-                    client.send(&error("too many clients wait already").line());
-                    continue;
-                };
+            // Who has said nothing for the longest time makes room. There is one, since not all wait.
+            if self.clients.len() == PLACES
+                && let Some(silent) = self.clients.iter().position(Client::is_silent)
+            {
                 self.clients.remove(silent).send(&error("others have come since").line());
             }
             self.clients.push(client);
@@ -218,6 +219,11 @@ impl Server {
         if let Some(index) = self.clients.iter().position(|client| client.id == id) {
             self.clients.remove(index).send(&reply.line());
         }
+    }
+
+    /// Whether one more may wait.
+    pub fn has_room_to_wait(&self) -> bool {
+        self.clients.iter().filter(|client| client.follows).count() < WAITING
     }
 
     /// Notes that a client has asked for a restart, before that begins.

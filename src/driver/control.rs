@@ -51,6 +51,10 @@ impl Driver {
     }
 
     fn serve_client(&mut self, client: ClientId, peer: Peer, request: Request) {
+        if request.wait && !self.server.has_room_to_wait() {
+            let why = "too many clients wait already, so nothing is done; ask without waiting";
+            return self.server.answer(client, &Reply::new(Kind::Error, false, why));
+        }
         match request.command {
             wire::Command::Status => {
                 let status = self.status();

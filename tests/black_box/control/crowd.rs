@@ -17,6 +17,8 @@ use crate::needs::{Needs, trial};
 
 /// How many have a place.
 const PLACES: usize = 64;
+/// And so many of them may wait.
+const WAITING: usize = 48;
 
 /// The trials of this module.
 pub(super) fn trials() -> Vec<Trial> {
@@ -99,8 +101,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// As many as have a place wait for the same; nobody takes it from them, and it is theirs no
-/// longer than they are there.
+/// As many as may wait for the same; nobody takes their places from them, which are theirs no longer
+/// than they are there, and they keep nobody out who does not wait.
 fn of_those_who_wait() {
     let scene = Scene::new();
     let gate = scene.gate();
@@ -108,26 +110,28 @@ fn of_those_who_wait() {
     let restarter = serving(&scene, &["--check", &check], SERVER);
     let path = restarter.control().path();
     let mut waiting: Vec<Stranger> = Vec::new();
-    for _ in 0..PLACES {
+    for _ in 0..WAITING {
         let mut stranger = Stranger::waits(&restarter, "reload");
         stranger.is_taken();
         waiting.push(stranger);
     }
-    for _ in 0..3 {
-        let line = Stranger::at(path).hears_the_end();
-        assert_error(&line, "too many clients wait already");
+    for command in ["reload", "stop"] {
+        let line = Stranger::waits(&restarter, command).hears_the_end();
+        assert_error(&line, "too many clients wait already, so nothing is done");
     }
+    let crowd = silent(path, 2 * PLACES);
+    let mut stranger = Stranger::at(path);
+    let _ = stranger.says(b"{\"command\":\"health\"}\n");
+    assert_eq!(stranger.hears_the_end()["ok"], true);
+    drop(crowd);
     restarter.signal(libc::SIGWINCH);
     // When one goes there is room for one.
     drop(waiting.remove(0));
-    eventually("there is room", || {
-        let mut stranger = Stranger::at(path);
-        let _ = stranger.says(b"{\"command\":\"health\"}\n");
-        let line = stranger.hears_the_end();
-        if line["reply"] == "done" { Ok(()) } else { Err(line) }
+    let another = eventually("there is room", || {
+        let mut another = Stranger::waits(&restarter, "reload");
+        let line = another.hears_a_line();
+        if line["reply"] == "taken" { Ok(another) } else { Err(line) }
     });
-    let mut another = Stranger::waits(&restarter, "reload");
-    another.is_taken();
     waiting.push(another);
     scene.journal_beside().await_said("checks");
     gate.open();
