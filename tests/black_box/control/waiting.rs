@@ -25,7 +25,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("control::waiting::queued", Needs::Nothing, queued),
         trial("control::waiting::too_many_epochs", Needs::Nothing, too_many_epochs),
         trial("control::waiting::during_a_check", Needs::Nothing, during_a_check),
-        trial("control::waiting::put_off", Needs::Nothing, put_off),
+        trial("control::waiting::one_after_the_other", Needs::Nothing, one_after_the_other),
         trial("control::waiting::several", Needs::Nothing, several),
         trial("control::waiting::with_a_signal", Needs::Nothing, with_a_signal),
         trial("control::waiting::cleared_away", Needs::Strace, cleared_away),
@@ -239,9 +239,9 @@ fn during_a_check() {
     stop_cleanly(&scene, restarter);
 }
 
-/// A restart whose check has passed waits again when something has come between; the same clients
-/// wait for it, with those who have asked meanwhile.
-fn put_off() {
+/// Those who have asked before a restart began wait for that one, those who have asked since for
+/// the next, which has to wait itself.
+fn one_after_the_other() {
     let scene = Scene::new();
     let gate = scene.gate();
     let ready = format!("exec:test -e {}", scene.place("ready-$(RESTART_EPOCH)"));
