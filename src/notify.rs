@@ -11,9 +11,11 @@ use std::mem;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use crate::log;
 use crate::supervisor::{Moment, Notice, RestartOutcome, RestartStage, RestartStep, What};
+use crate::sys;
 
 /// Where systemd listens.
 const SOCKET: &str = "NOTIFY_SOCKET";
@@ -25,6 +27,11 @@ pub const VARIABLES: [&str; 3] = [SOCKET, "WATCHDOG_USEC", "WATCHDOG_PID"];
 /// The longest status, in bytes. With everything beside it that is well below what systemd takes at
 /// once, 4096 bytes.
 const STATUS_LIMIT: usize = 1024;
+
+/// How long after a state that there was no room for it is tried again, doubled each time; and when
+/// it is given up.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What has been told, and to whom.
 #[derive(Debug)]
@@ -39,8 +46,21 @@ pub struct Notify {
     under_way: bool,
     /// We are on the way out, and only the status changes.
     ending: bool,
+    /// What there was no room for.
+    late: Option<Late>,
     /// What went wrong first, until it has been said.
     trouble: Trouble,
+}
+
+/// States that wait until there is room for them.
+#[derive(Debug)]
+struct Late {
+    /// At most a READY, a RELOADING and a READY, or a STOPPING.
+    messages: Vec<String>,
+    /// When they are tried again.
+    next: Moment,
+    /// And so long after that the next time.
+    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -59,6 +79,7 @@ impl Notify {
             waiting: false,
             under_way: false,
             ending: false,
+            late: None,
             trouble: Trouble::None,
         }
     }
@@ -208,11 +229,73 @@ impl Notify {
             Some(status) => [state, "STATUS=", &one_line(status), "\n"].concat(),
             None => state.to_owned(),
         };
-        if let Err(error) = send(socket, &message)
-            && let Trouble::None = self.trouble
-        {
+        if self.late.is_some() {
+            // In their order; what people read is told with the state that comes next.
+            return self.postpone(state, message);
+        }
+        let Err(error) = send(socket, &message) else {
+            return;
+        };
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.postpone(state, message);
+        }
+        if let Trouble::None = self.trouble {
             self.trouble = Trouble::Unsaid(error);
         }
+    }
+
+    /// Keeps a state until there is room for it: systemd would wait for it for as long as it can.
+    fn postpone(&mut self, state: &str, message: String) {
+        if state.is_empty() {
+            return;
+        }
+        let late = self.late.get_or_insert_with(|| Late {
+            messages: Vec::new(),
+            next: sys::monotonic() + RETRY_PAUSE,
+            pause: RETRY_PAUSE,
+        });
+        let is = |message: &String, state: &str| message.starts_with(state);
+        if is(&message, "STOPPING") {
+            // Whatever came before does not matter any more.
+            late.messages.clear();
+        } else if is(&message, "RELOADING") {
+            // A reload that is younger stands for those before it.
+            late.messages.retain(|before| !is(before, "RELOADING"));
+        }
+        if late.messages.last().is_some_and(|last| is(last, "READY") && is(&message, "READY")) {
+            late.messages.pop();
+        }
+        late.messages.push(message);
+    }
+
+    /// When what could not be told is tried again.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.late.as_ref().map(|late| late.next)
+    }
+
+    /// Tries it, if it is time to. After a minute of that it is given up.
+    pub fn retry(&mut self, now: Moment) {
+        let (Some(socket), Some(late)) = (&self.socket, &mut self.late) else {
+            return;
+        };
+        if now < late.next {
+            return;
+        }
+        while let Some(message) = late.messages.first() {
+            match send(socket, message) {
+                Ok(()) => drop(late.messages.remove(0)),
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && late.pause < RETRY_PAUSE_LIMIT =>
+                {
+                    late.pause *= 2;
+                    late.next = now + late.pause;
+                    return;
+                }
+                Err(_) => break,
+            }
+        }
+        self.late = None;
     }
 }
 
@@ -240,8 +323,6 @@ fn send(socket: &OsStr, message: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::exit::{Exit, Status};
     use crate::signal::Signal;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::unistd::{AccessFlags, access};
 
+use crate::control::wire::Command;
 use crate::exit::Exit;
 use crate::notify;
 use crate::supervisor::{Pid, StartFailure};
@@ -194,6 +195,11 @@ fn explain_execute(program: &OsStr, found: Option<&Path>, error: &io::Error) -> 
         }
         let why = if program.to_string().contains('/') {
             format!("{program} does not exist")
+        } else if let Some(command) =
+            Command::ALL.iter().find(|it| it.as_str() == program.to_string())
+        {
+            // As somebody types who has forgotten half of it.
+            format!("{program} is no program; to ask a restarter that runs, --send {command}")
         } else {
             format!("{program} does not exist in PATH or in the working directory")
         };

@@ -255,6 +255,16 @@ pub fn termination_log(
     settings.path(&TERMINATION_LOG).ok().flatten()
 }
 
+/// `--control`, likewise: where a restarter that runs here is likely to listen.
+pub fn control(
+    arguments: &[OsString],
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Control {
+    let matches = command().ignore_errors(true).try_get_matches_from(arguments).unwrap_or_default();
+    let settings = Settings { matches: &matches, variables: variables(environment).0 };
+    settings.control().unwrap_or(Control::Usual)
+}
+
 /// Whether this is the command line of a client, also one that makes no sense.
 pub fn is_client(arguments: &[OsString]) -> bool {
     send::is_meant(arguments)

@@ -7,8 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use nix::unistd;
 
@@ -17,10 +15,6 @@ use crate::sys;
 
 /// How many connections the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 128;
-/// How long we ask for the lock of a folder. Whoever holds it may have to wait for the processor.
-const LOCK_PATIENCE: Duration = Duration::from_millis(200);
-/// Between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Where the socket is unless `--control` says otherwise: the second place is there in containers
 /// of another user than root and with a read-only root file system.
@@ -54,6 +48,8 @@ enum Obstacle {
     Taken,
     /// Something is there that is not ours to replace.
     Foreign(String),
+    /// Somebody holds the lock of the folder.
+    Locked,
     /// The kernel says no.
     Failed(io::Error),
 }
@@ -65,6 +61,7 @@ impl fmt::Display for Obstacle {
                 "another process listens there; give each restarter a --control of its own",
             ),
             Self::Foreign(what) => f.write_str(what),
+            Self::Locked => f.write_str("something is there, and its folder is locked by another"),
             Self::Failed(error) => error.fmt(f),
         }
     }
@@ -82,19 +79,28 @@ impl From<Errno> for Obstacle {
     }
 }
 
+/// What became of an attempt to listen.
+#[derive(Debug)]
+pub enum Opening {
+    /// We do.
+    Listens(Listener),
+    /// It is not wanted.
+    Unwanted,
+    /// Somebody holds the lock of a folder; in a moment it may be free.
+    Locked,
+    /// We cannot: one clause that names each place and what is in the way.
+    Failed(String),
+}
+
 impl Listener {
-    /// Listens where it is wanted; `None` where that is nowhere. An error is one clause that names
-    /// each place and what is in the way.
-    pub fn open(control: &Control) -> Result<Option<Self>, String> {
-        let places = match control {
-            Control::None => return Ok(None),
-            Control::At(path) => vec![path.clone()],
-            Control::Usual => usual_places().to_vec(),
-        };
+    /// Listens where it is wanted. With no more `patience` for a lock that somebody holds, what is
+    /// there is left alone, dead or not.
+    pub fn open(control: &Control, patience: bool) -> Opening {
         let mut obstacles = Vec::new();
-        for place in places {
-            match Self::at(&place) {
-                Ok(listener) => return Ok(Some(listener)),
+        for place in places(control) {
+            match Self::at(&place, patience) {
+                Ok(listener) => return Opening::Listens(listener),
+                Err(Obstacle::Locked) if patience => return Opening::Locked,
                 Err(obstacle) => {
                     obstacles.push(format!("{}: {obstacle}", place.display()));
                     // Clients would go on asking the other one.
@@ -104,23 +110,33 @@ impl Listener {
                 }
             }
         }
-        Err(obstacles.join("; "))
+        if obstacles.is_empty() {
+            return Opening::Unwanted;
+        }
+        Opening::Failed(obstacles.join("; "))
     }
 
-    fn at(path: &Path) -> Result<Self, Obstacle> {
+    fn at(path: &Path, patience: bool) -> Result<Self, Obstacle> {
         let address = UnixAddr::new(path)?;
         let fd = stream_socket()?;
-        let _lock = lock_folder(path);
+        let lock = lock_folder(path);
+        let is_locked = matches!(lock, Err(Obstacle::Locked));
+        if is_locked && patience {
+            return Err(Obstacle::Locked);
+        }
         if let Err(errno) = bind(fd.as_raw_fd(), &address) {
             if errno != Errno::EADDRINUSE {
                 return Err(errno.into());
             }
+            if is_locked {
+                return Err(Obstacle::Locked);
+            }
             remove_dead(path, &address)?;
             bind(fd.as_raw_fd(), &address)?;
         }
-        // Whatever umask we have inherited; nobody gets in before it listens.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        listen(&fd, Backlog::new(BACKLOG)?)?;
+        begin(&fd, path).inspect_err(|_| {
+            let _ = fs::remove_file(path);
+        })?;
         let made = identity(&fs::symlink_metadata(path)?);
         Ok(Self { socket: fd.into(), path: path.to_owned(), made })
     }
@@ -164,19 +180,44 @@ pub fn stream_socket() -> io::Result<OwnedFd> {
     sys::above_stdio(socket(AddressFamily::Unix, SockType::Stream, flags, None)?)
 }
 
+/// Lets it listen, for our own user alone, whatever umask we have inherited: nobody gets in before
+/// it listens.
+fn begin(fd: &OwnedFd, path: &Path) -> Result<(), Obstacle> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listen(fd, Backlog::new(BACKLOG)?)?)
+}
+
+/// The places at which clients are listened to, the first that will do.
+fn places(control: &Control) -> Vec<PathBuf> {
+    match control {
+        Control::None => Vec::new(),
+        Control::At(path) => vec![path.clone()],
+        Control::Usual => usual_places().to_vec(),
+    }
+}
+
+/// Whether a restarter of our own container listens there: one of another has no pid that we can
+/// see.
+pub fn is_taken(control: &Control) -> bool {
+    let listens = |place: &PathBuf| -> io::Result<bool> {
+        let fd = stream_socket()?;
+        connect(fd.as_raw_fd(), &UnixAddr::new(place)?)?;
+        Ok(peer(&fd)?.pid != 0)
+    };
+    places(control).iter().any(|place| listens(place).unwrap_or(false))
+}
+
 /// Keeps other restarters out of a folder while a socket is made there: one that does not listen
-/// yet looks like one whose owner is dead. The lock is held for some system calls, so we ask for it
-/// again rather than wait; who holds it longer is none of us, and must not keep us from serving.
-fn lock_folder(path: &Path) -> Option<Flock<File>> {
-    let mut folder = open_folder(path.parent()?).ok()?;
-    let until = sys::monotonic() + LOCK_PATIENCE;
-    loop {
-        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Some(lock),
-            Err((unlocked, Errno::EAGAIN)) if sys::monotonic() < until => folder = unlocked,
-            Err(_) => return None,
-        }
-        thread::sleep(LOCK_PAUSE);
+/// yet looks like one whose owner is dead. Where folders cannot be locked we do without.
+fn lock_folder(path: &Path) -> Result<Option<Flock<File>>, Obstacle> {
+    let Ok(folder) = path.parent().ok_or(io::ErrorKind::NotFound.into()).and_then(open_folder)
+    else {
+        return Ok(None);
+    };
+    match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EAGAIN)) => Err(Obstacle::Locked),
+        Err(_) => Ok(None),
     }
 }
 

@@ -58,7 +58,7 @@ impl Command {
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a command")]
 pub struct Request {
     /// Which version the client speaks; ours, where it does not say.
     #[serde(default = "version")]
@@ -79,6 +79,7 @@ impl Request {
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         // The version first: another one may have other fields.
         #[derive(Deserialize)]
+        #[serde(expecting = "an object with a command")]
         struct Versioned {
             #[serde(default = "version")]
             version: u32,

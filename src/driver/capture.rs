@@ -20,6 +20,9 @@ const REMEMBERED: usize = 512;
 /// How often is read before signals and exits are looked at again, and after the end: enough for
 /// the 64 KiB that a pipe holds, of which each read takes half a buffer at least.
 const READS_A_TURN: usize = 40;
+/// How often so much is read at the end: a pipe holds 1 MiB at most (`pipe-max-size`), unless root has
+/// changed that.
+const TURNS_AT_END: usize = 16;
 
 /// The output of the check that runs, or ran last.
 #[derive(Debug, Default)]
@@ -68,7 +71,10 @@ impl Capture {
     /// What has left the group may hold the pipe for as long as it likes, and is heard no more.
     pub(super) fn end(&mut self, group: Pid, log: &mut Log) {
         if self.check.take_if(|check| *check == group).is_some() {
-            self.take_in(log);
+            // A check may have made its pipe larger; one that somebody else fills has its bound.
+            for _ in 0..TURNS_AT_END {
+                self.take_in(log);
+            }
             self.close(log);
         }
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Driver;
-use crate::control::server::ClientId;
-use crate::control::socket::Peer;
+use crate::control::server::{ClientId, Server};
+use crate::control::socket::{Listener, Opening, Peer};
 use crate::control::wire::{self, Kind, LastRestart, Reply, Request, Status, UnderWay};
 use crate::exit::Exit;
 use crate::log;
@@ -14,47 +14,65 @@ use crate::supervisor::{
 };
 use crate::sys;
 
+/// How long we try to listen in a folder whose lock somebody holds, and how often. Another restarter
+/// that starts holds it for some system calls, and may have to wait for the processor meanwhile.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 impl Driver {
     /// Lets clients in from now on, unless there is nothing to be asked about: epoch 0 could not be
     /// started.
-    pub(super) fn listen(&mut self, control: &Control) {
+    pub(super) fn listen(&mut self) {
         if self.supervisor.is_ending() {
             return;
         }
-        match Listener::open(control) {
-            Ok(listener) => {
-                if let Some(listener) = &listener {
-                    let place =
-                        format_args!("--send is listened to at {}", listener.path().display());
-                    self.log.say(Level::Debug, "control", &place);
-                }
+        let now = sys::monotonic();
+        let patience = self.listens_at.is_none_or(|(_, until)| now < until);
+        match Listener::open(&self.control, patience) {
+            Opening::Listens(listener) => {
+                let place = listener.path().display();
+                let place = format_args!("--send is listened to at {place}");
+                self.log.say(Level::Debug, "control", &place);
                 self.server = Server::new(listener);
             }
-            Err(why) => {
+            Opening::Unwanted => {}
+            Opening::Locked => {
+                let until = self.listens_at.map_or(now + LOCK_PATIENCE, |(_, until)| until);
+                self.listens_at = Some((now + LOCK_PAUSE, until));
+                return;
+            }
+            Opening::Failed(why) => {
                 let message = format_args!("--send is not listened to: {why}");
                 self.log.say(Level::Warn, "control", &message);
             }
         }
+        self.listens_at = None;
     }
 
     /// Takes in who comes and goes, and does what they ask for.
     pub(super) fn take_in_clients(&mut self) {
-        if !self.server.take_in(sys::monotonic()) {
+        let now = sys::monotonic();
+        if self.listens_at.is_some_and(|(next, _)| next <= now) {
+            self.listen();
+        }
+        if !self.server.take_in(now) {
             return;
         }
         self.stirred = true;
+        if let Some(error) = self.server.take_trouble() {
+            let message = format_args!("no client can be let in for a while: {error}");
+            self.log.say(Level::Warn, "control", &message);
+        }
         while self.exit.is_none()
             && let Some((client, peer, request)) = self.server.next_request()
         {
             self.serve_client(client, peer, request);
+            // A stop is never behind what clients ask for.
+            self.take_in_signals();
         }
     }
 
     fn serve_client(&mut self, client: ClientId, peer: Peer, request: Request) {
-        if request.wait && !self.server.has_room_to_wait() {
-            let why = "too many clients wait already, so nothing is done; ask without waiting";
-            return self.server.answer(client, &Reply::new(Kind::Error, false, why));
-        }
         match request.command {
             wire::Command::Status => {
                 let status = self.status();
@@ -74,6 +92,10 @@ impl Driver {
                 let heard = lines.iter().any(|(heard, _)| *heard);
                 let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
                 self.server.answer(client, &Reply::new(Kind::Done, heard, lines.join("; ")));
+            }
+            wire::Command::Reload if request.wait && !self.server.has_room_to_wait() => {
+                let why = "too many clients wait already, so nothing is done; ask without waiting";
+                self.server.answer(client, &Reply::new(Kind::Error, false, why));
             }
             wire::Command::Reload => {
                 self.say_asked(peer, request);
@@ -95,7 +117,9 @@ impl Driver {
                 self.handle(Event::Command(Command::Stop));
                 let taken = if again { "stopping already" } else { "stopping" };
                 let reply = Reply::new(Kind::Taken, true, taken);
-                self.server.taken(client, &reply, request.wait);
+                // Whoever wants a stop gets it, if not word of its end.
+                let waits = request.wait && self.server.has_room_to_stay();
+                self.server.taken(client, &reply, waits);
             }
         }
     }

@@ -11,12 +11,16 @@ use std::ffi::OsString;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 
-use crate::cli::{self, Config, Invocation};
+use crate::cli::{self, Config, Control, Invocation};
 use crate::control::client;
+use crate::control::server::Server;
+use crate::control::socket;
 use crate::envoy::Envoys;
 use crate::exit::Exit;
 use crate::http::{Address, Url};
@@ -35,6 +39,8 @@ use questions::Question;
 
 /// How many children are reaped before signals are looked at again.
 const REAPED_A_TURN: usize = 1024;
+/// For a wait of this length pages that only work needs are given back.
+const A_WHILE: Duration = Duration::from_millis(500);
 
 /// The whole program, from the arguments to the exit code.
 pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: &[OsString]) -> u8 {
@@ -54,7 +60,8 @@ pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: &[OsString]) -
 /// Says why we end where no log can, on standard error and in the termination log.
 fn say_why(arguments: &[OsString], why: &str) {
     let _ = log::write_if_ready(format!("hot-restarter: {why}\n").as_bytes());
-    if cli::is_client(arguments) {
+    if cli::is_client(arguments) || socket::is_taken(&cli::control(arguments, std::env::vars_os()))
+    {
         // The container goes on, and its termination log is not ours to write.
         return;
     }
@@ -115,6 +122,8 @@ fn try_run(
         envoys: Envoys::default(),
         watch: None,
         watch_stirs: false,
+        control: config.control,
+        listens_at: None,
         server: Server::default(),
         history: History::begin(sys::monotonic()),
         reopened: None,
@@ -147,7 +156,7 @@ fn try_run(
         }
     }
     driver.warn_of_watch();
-    driver.listen(&config.control);
+    driver.listen();
     Ok(driver.serve())
 }
 
@@ -203,6 +212,10 @@ struct Driver {
     watch: Option<Watch>,
     /// The watch has something to be taken in.
     watch_stirs: bool,
+    /// Where clients are to be listened to.
+    control: Control,
+    /// When we try to again, and until when, where a folder is locked.
+    listens_at: Option<(Moment, Moment)>,
     server: Server,
     history: History,
     /// What has been said of a request to reopen logs since it came, and whether somebody heard it.
@@ -237,20 +250,16 @@ impl Driver {
 
     /// Waits for a signal, an answer, a change, a check's output, or the next deadline.
     fn wait(&mut self) {
-        let timeout = match self.next_deadline().map(|deadline| deadline - sys::monotonic()) {
-            None => {
-                // Nothing is under way, and that may be so for months.
-                if mem::take(&mut self.stirred) {
-                    sys::give_back_pages();
-                }
-                PollTimeout::NONE
-            }
-            // Rounded up, so that a deadline has passed when we wake.
-            Some(left) => {
-                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        let mut fds = Vec::with_capacity(5);
+        let left = self.next_deadline().map(|deadline| deadline - sys::monotonic());
+        // Nothing is under way, and that may be so for months; or not much, for a while.
+        if left.is_none_or(|left| left >= A_WHILE) && mem::take(&mut self.stirred) {
+            sys::give_back_pages();
+        }
+        // Rounded up, so that a deadline has passed when we wake.
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = Vec::with_capacity(6);
         fds.extend(self.watch.iter().map(|watch| PollFd::new(watch.fd(), PollFlags::POLLIN)));
         fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
         fds.extend(self.questions.iter().filter_map(|question| question.exchange.poll_fd()));
@@ -258,6 +267,10 @@ impl Driver {
         // An error (EINTR after SIGSTOP, want of memory) is as good as a spurious wake-up: the
         // turn that follows looks at everything anyway.
         let polled = poll(&mut fds, timeout);
+        if polled == Err(Errno::EINVAL) {
+            self.server.drop_all();
+            return;
+        }
         let stirs = |fd: &PollFd<'_>| polled.is_err() || fd.any().unwrap_or(true);
         self.watch_stirs |= self.watch.is_some() && fds.first().is_some_and(stirs);
         if fds[clients..].iter().any(stirs) {
@@ -268,7 +281,14 @@ impl Driver {
     fn next_deadline(&self) -> Option<Moment> {
         let questions = self.questions.iter().map(|question| question.exchange.deadline());
         let watch = self.watch.as_ref().and_then(Watch::deadline);
-        let others = [watch, self.server.deadline(), self.supervisor.next_deadline()];
+        let listens = self.listens_at.map(|(next, _)| next);
+        let others = [
+            watch,
+            listens,
+            self.notify.deadline(),
+            self.server.deadline(),
+            self.supervisor.next_deadline(),
+        ];
         questions.chain(others.into_iter().flatten()).min()
     }
 
@@ -292,6 +312,7 @@ impl Driver {
         self.take_in_answers();
         self.take_in_changes();
         self.take_in_clients();
+        self.notify.retry(sys::monotonic());
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic()) {
             self.stirred = true;
             self.handle(Event::Tick);

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::Driver;
+use crate::control::socket;
 use crate::envoy::{self, Epoch};
+use crate::exit::Exit;
 use crate::log::Record;
 use crate::memory;
 use crate::notify::Notify;
@@ -253,11 +255,19 @@ impl Driver {
             .collect()
     }
 
+    /// Whether we were started by mistake where a restarter runs, which goes on: in a container that
+    /// somebody has entered, say. The termination log is its own.
+    fn is_beside_another(&self, exit: Exit) -> bool {
+        let never_began = matches!(exit, Exit::CannotExecute | Exit::NotFound | Exit::Failure);
+        never_began && socket::is_taken(&self.control)
+    }
+
     /// Says what the core says, and what only we can tell beside it.
     fn say(&mut self, notice: &Notice) {
         self.termination.notice(notice);
         if let What::Exiting { exit, .. } = notice.what
             && !exit.is_clean()
+            && !self.is_beside_another(exit)
             && let Err(error) = self.termination.write(&exit.to_string())
         {
             // Before the last line, which tells the exit code.

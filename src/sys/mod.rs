@@ -216,6 +216,15 @@ pub fn file_type(fd: RawFd) -> io::Result<libc::mode_t> {
     Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT)
 }
 
+/// How many descriptors we may have.
+pub fn descriptor_limit() -> u64 {
+    let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
+    // SAFETY: the pointer is to an `rlimit` of our own.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) };
+    // SAFETY: all zeroes is an `rlimit`, whatever the call did.
+    unsafe { limit.assume_init() }.rlim_cur
+}
+
 /// How many columns the terminal behind a descriptor number has, if it knows.
 pub fn columns(fd: RawFd) -> Option<usize> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();

@@ -32,7 +32,34 @@ impl Drop for Folder {
 }
 
 fn open(path: &Path) -> Result<Listener, String> {
-    Listener::open(&Control::At(path.to_owned())).map(|made| made.expect("it is wanted"))
+    loop {
+        match Listener::open(&Control::At(path.to_owned()), true) {
+            Opening::Listens(listener) => return Ok(listener),
+            Opening::Failed(why) => return Err(why),
+            // As the loop would, but at once.
+            Opening::Locked => thread::yield_now(),
+            Opening::Unwanted => panic!("it is wanted"),
+        }
+    }
+}
+
+#[test]
+fn where_somebody_holds_the_lock_a_dead_socket_is_left_alone() {
+    let folder = Folder::new("locked");
+    let control = Control::At(folder.path());
+    let held = Flock::lock(open_folder(&folder.0).expect("ours"), FlockArg::LockExclusive);
+    let held = held.expect("nobody else has it");
+    drop(UnixListener::bind(folder.path()).expect("a socket"));
+    assert!(matches!(Listener::open(&control, true), Opening::Locked));
+    let Opening::Failed(why) = Listener::open(&control, false) else { panic!("it was replaced") };
+    assert!(why.contains("locked by another"), "{why}");
+    fs::remove_file(folder.path()).expect("ours");
+    // What is not there can be made without.
+    let Opening::Listens(listener) = Listener::open(&control, false) else { panic!("it is free") };
+    assert!(is_taken(&control));
+    drop(held);
+    listener.remove();
+    assert!(!is_taken(&control));
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("control::requests::gone_without_a_word", Needs::Nothing, gone_without_a_word),
         trial("control::requests::gone_while_waiting", Needs::Nothing, gone_while_waiting),
         trial("control::requests::of_another_user", Needs::Root, of_another_user),
+        trial("control::requests::descriptors_for_epochs", Needs::Nothing, descriptors_for_epochs),
         trial("control::requests::few_descriptors", Needs::Nothing, few_descriptors),
     ]
 }
@@ -473,11 +474,26 @@ fn processor_time(pid: i32) -> u64 {
     fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
 }
 
+/// A crowd leaves enough descriptors for what the epochs need: whom a signal is for is still known.
+fn descriptors_for_epochs() {
+    let scene = Scene::new();
+    let wrapper = ["prlimit", "--nofile=20:20"];
+    let restarter = scene.wrapped_restarter(&wrapper, &[], &scene.probe(SERVER)).start();
+    restarter.says(" ready epoch=0 ");
+    let crowd: Vec<Stranger> = (0..30).map(|_| Stranger::of(&restarter)).collect();
+    assert_done(&ask(&restarter, "health"), true, "healthy");
+    restarter.signal(libc::SIGUSR2);
+    restarter.says(" dropped epoch=0 … since no process of this epoch catches it");
+    assert_done(&ask(&restarter, "reopen"), true, "1 process that catches it");
+    drop(crowd);
+    stop_cleanly(&scene, restarter);
+}
+
 /// Where no descriptor is left it does not ask again and again, and lets in whoever still waits
 /// when there are some.
 fn few_descriptors() {
     let scene = Scene::new();
-    let wrapper = ["prlimit", "--nofile=12:12"];
+    let wrapper = ["prlimit", "--nofile=8:8"];
     let options = ["--ready", "none"];
     let setup = scene.wrapped_restarter(&wrapper, &options, &scene.probe(SERVER));
     let restarter = setup.start();
@@ -486,8 +502,8 @@ fn few_descriptors() {
     let crowd: Vec<Stranger> = (0..30).map(|_| Stranger::of(&restarter)).collect();
     eventually("no descriptor is left", || {
         let now = descriptors(pid);
-        let below = now.iter().filter(|(number, _)| *number < 12).count();
-        if below == 12 { Ok(()) } else { Err(now) }
+        let below = now.iter().filter(|(number, _)| *number < 8).count();
+        if below == 8 { Ok(()) } else { Err(now) }
     });
     let begun = processor_time(pid);
     let since = Instant::now();
