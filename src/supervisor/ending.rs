@@ -143,7 +143,7 @@ impl Supervisor {
         let term_wait = self.policy.term_wait;
         let epochs = self.epochs.len();
         self.say(What::Stopping { reason, epochs, term_wait });
-        self.mending = None;
+        (self.mending, self.admin_doubt) = (None, None);
         let drain = match reason {
             StopReason::Signal(_) | StopReason::Command => self.policy.drain,
             StopReason::LastEpochEnded
@@ -242,7 +242,7 @@ impl Supervisor {
     pub(super) fn kill(&mut self, now: Moment, outcome: Outcome, ended: Option<usize>) {
         self.settle_stopped();
         self.settle_waiting();
-        self.mending = None;
+        (self.mending, self.admin_doubt) = (None, None);
         self.kill_tasks(|_| true);
         for index in 0..self.epochs.len() {
             let group = self.epochs[index].leader;

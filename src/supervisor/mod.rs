@@ -18,6 +18,7 @@
 //!     └───────────────────────> Ended <─────────────────────────┘
 //! ```
 
+mod admin;
 mod batch;
 mod drain;
 mod ending;
@@ -36,6 +37,7 @@ mod vocabulary;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use admin::Doubt;
 pub use batch::Batch;
 pub use drain::DrainTime;
 use drain::Draining;
@@ -155,10 +157,10 @@ pub struct Supervisor {
     /// What the last failed epoch left has not been cleared away.
     mending: Option<Mending>,
     last_start: Option<Moment>,
-    /// The admin of the newest epoch has not answered since a restart failed.
+    /// A restart has failed, and the admin of the newest epoch has not answered since.
     admin_lost: bool,
-    /// It has been asked since, and has not answered.
-    admin_doubted: bool,
+    /// It is being asked, and nothing is said of it yet.
+    admin_doubt: Option<Doubt>,
     /// An epoch of this run announced its readiness, so no later one is ready by the clock.
     announces: bool,
     phase: Phase,
@@ -179,7 +181,7 @@ impl Supervisor {
             mending: None,
             last_start: None,
             admin_lost: false,
-            admin_doubted: false,
+            admin_doubt: None,
             announces: false,
             phase: Phase::Serving,
             actions: VecDeque::new(),
@@ -220,7 +222,8 @@ impl Supervisor {
         let tasks = || self.tasks.iter().filter_map(Running::next_deadline);
         match &self.phase {
             Phase::Serving => {
-                let moments = [self.starting_due(), self.restart_due(), self.mending_due()];
+                let (starting, restart) = (self.starting_due(), self.restart_due());
+                let moments = [starting, restart, self.mending_due(), self.doubt_due()];
                 tasks().chain(moments.into_iter().flatten()).min()
             }
             Phase::Draining(draining) => {
@@ -277,6 +280,7 @@ impl Supervisor {
                 self.tick_tasks(now);
                 self.tick_starting(now);
                 self.tick_mending(now);
+                self.tick_doubt(now);
                 self.try_restart(now);
             }
             Phase::Draining(_) => {

@@ -1,11 +1,10 @@
 //! What becomes of a hot restart, for whoever asked for it.
 
 use std::fmt;
-use std::mem;
 use std::time::Duration;
 
 use super::notice::Seconds;
-use super::{Action, Answer, End, Failure, RestartStage, RestartStep, State, Supervisor, What};
+use super::{Action, End, Failure, RestartStage, RestartStep, Supervisor};
 
 /// Why nothing begins in a stop.
 pub(super) const STOPPED: &str = "everything is being stopped";
@@ -117,10 +116,8 @@ impl Supervisor {
         let serving = self.epochs.iter().rfind(|epoch| !epoch.has_failed());
         let newest = serving.map(|serving| serving.number).filter(|_| !self.is_ending());
         self.settle(RestartOutcome::Failed { epoch, failure, newest });
-        // It may have had the admin closed, and Envoy opens none again.
         if let Some(newest) = newest.filter(|_| self.policy.admin) {
-            self.admin_doubted = true;
-            self.ask_admin(newest);
+            self.doubt_admin(newest);
         }
     }
 
@@ -159,23 +156,5 @@ impl Supervisor {
             self.act(Action::Restart(RestartStep::Settled { stage, outcome }));
         }
         self.restart = None;
-    }
-
-    /// Whether the admin of the newest epoch is gone, which a restart that failed may have closed:
-    /// it does not answer, though the epoch is ready.
-    pub(super) fn note_whether_lost(&mut self, index: usize, answer: Answer) {
-        let epoch = &self.epochs[index];
-        let (number, leader) = (epoch.number, epoch.leader);
-        let serves = epoch.state == State::Ready && index + 1 == self.standing();
-        // A question from before it was ready says nothing, since it may have been early.
-        let doubted = mem::take(&mut self.admin_doubted);
-        if !doubted || !serves || self.is_ending() {
-            return;
-        }
-        let lost = answer == Answer::No;
-        if lost && !self.admin_lost {
-            self.say_of(number, leader, What::AdminLost);
-        }
-        self.admin_lost = lost;
     }
 }

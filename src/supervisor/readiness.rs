@@ -212,7 +212,7 @@ impl Supervisor {
             Answer::No => (None, None),
             Answer::Starting { workers } | Answer::Ready { workers } => (Some(now), workers),
         };
-        self.note_whether_lost(index, answer);
+        self.note_whether_lost(now, index, answer);
         let before = index.checked_sub(1).and_then(|before| self.epochs[before].workers);
         let epoch = &mut self.epochs[index];
         if let State::Starting(starting) = &mut epoch.state {
@@ -310,7 +310,7 @@ impl Supervisor {
         };
         self.say_of(number, leader, What::Ready { after, by });
         self.act(Action::RecordMemory);
-        (self.admin_lost, self.admin_doubted) = (false, false);
+        self.admin_lost = false;
         self.settle(RestartOutcome::Ready { epoch: number, after });
         // In a stop nobody gets its signal twice, for whatever reason.
         let twice = self.is_ending() && self.policy.stop_signal == Signal::USR1;

@@ -15,7 +15,8 @@ pub struct Report {
     pub under_way: Option<RestartReport>,
     /// A restart has been asked for and waits, for this if it is known.
     pub waiting: Option<Option<Obstacle>>,
-    /// The admin of the newest epoch has not answered since a restart failed.
+    /// A restart has failed, and the admin of the newest epoch has not answered since, though it was
+    /// asked several times.
     pub admin_lost: bool,
 }
 

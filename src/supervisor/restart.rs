@@ -344,6 +344,8 @@ impl Supervisor {
         self.under_way = self.under_way.map(|_| UnderWay::Starting { epoch: number });
         // Whatever the last failed epoch left, this one has found it.
         self.mending = None;
+        // It may have the admin before it closed any moment; should it fail, we ask anew.
+        self.admin_doubt = None;
         self.say_of(number, leader, What::Started);
         if first {
             self.act(Action::RecordMemory);

@@ -97,7 +97,7 @@ impl Life {
             checks_fail: often(40),
             hangs: often(30),
             lies: often(20),
-            closes_admin: often(80),
+            closes_admin: random.one_of(&[0, 40, 100, 100]),
         };
         Self { world, random, agenda: BTreeMap::new(), arranged: 0, character }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hot_restarter::exit::Exit;
 use hot_restarter::signal::Signal;
 use hot_restarter::supervisor::{
-    Answer, Mended, Pid, Policy, Readiness, Reply, Request, Status, View,
+    Answer, Mended, Peer, Pid, Policy, Readiness, Reply, Request, Status, View,
 };
 
 use crate::story::{
@@ -212,6 +212,29 @@ fn safety_states() -> Vec<State> {
                 story.receive("HUP");
                 story.undying(story.task());
                 story.pass(30.0);
+            }),
+        ),
+    ]
+}
+
+/// The admin of the epoch in service, which a restart that failed may have had closed.
+fn doubtful_states() -> Vec<State> {
+    let failed = |story: &mut Story| {
+        story.receive("HUP");
+        story.epoch_ends(1, Status::Exited(3));
+    };
+    vec![
+        state(
+            "--envoy-admin, --rollback: epoch 1 has failed, the admin of epoch 0 is asked",
+            after(Story::serving(by_admin(), 1), failed),
+        ),
+        state(
+            "--envoy-admin, --rollback: the same, in vain for the second time",
+            after(Story::serving(by_admin(), 1), |story| {
+                failed(story);
+                story.answer(Peer::Admin, Answer::No);
+                story.pass(1.0);
+                story.answer(Peer::Admin, Answer::No);
             }),
         ),
     ]
@@ -514,6 +537,7 @@ fn table() {
     for state in serving_states()
         .iter()
         .chain(&safety_states())
+        .chain(&doubtful_states())
         .chain(&draining_states())
         .chain(&ending_states())
     {

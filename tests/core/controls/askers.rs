@@ -9,7 +9,7 @@ use hot_restarter::supervisor::{
 
 use super::{is_found_out, is_found_out_when_it_hears, is_guilty, unless};
 use crate::words;
-use crate::world::Sabotage;
+use crate::world::{Sabotage, World};
 
 /// This has become of the restart that was under way.
 fn settled(outcome: RestartOutcome) -> Action {
@@ -250,11 +250,49 @@ fn an_admin_that_is_not_asked_after_a_failure() {
 fn an_admin_that_is_said_to_be_lost_and_is_not() {
     is_found_out_when_it_hears("admin-lost without cause", |event, world| match event {
         Event::Answered { epoch, peer: peer @ Peer::Admin, .. }
-            if !world.ledger.is_ending() && world.ledger.is_ready(epoch) =>
+            if world.ledger.is_admin_nearly_lost() =>
         {
             Some(Event::Answered { epoch, peer, answer: Answer::No })
         }
         other => Some(other),
+    });
+}
+
+/// This is a question whether the admin is still there.
+fn is_doubt(action: &Action, world: &World) -> bool {
+    let serving = |epoch| !world.ledger.is_ending() && world.ledger.is_ready(epoch);
+    matches!(action, Action::Ask { epoch, peer: Peer::Admin } if serving(*epoch))
+}
+
+#[test]
+fn an_admin_that_is_said_to_be_lost_too_soon() {
+    is_found_out("admin-lost without cause", |action, world| {
+        if is_doubt(&action, world) && world.ledger.is_admin_nearly_lost() {
+            let lost = Notice { epoch: None, pid: None, what: What::AdminLost };
+            return vec![Action::Log(lost)];
+        }
+        vec![action]
+    });
+}
+
+#[test]
+fn an_admin_that_is_asked_again_at_once() {
+    is_found_out("doubted again so soon", |action, world| {
+        if is_doubt(&action, world) {
+            return vec![action.clone(), action];
+        }
+        vec![action]
+    });
+}
+
+#[test]
+fn an_admin_that_is_asked_although_it_is_lost() {
+    is_found_out("which does not start", |action, world| match action {
+        Action::Log(Notice { epoch: Some(epoch), what: What::AdminLost, .. }) => {
+            assert!(world.ledger.is_admin_lost(), "so the judge knows");
+            vec![action, Action::Ask { epoch, peer: Peer::Admin }]
+        }
+        other => vec![other],
     });
 }
 
@@ -278,7 +316,7 @@ fn an_admin_that_is_said_to_be_lost_twice() {
 #[test]
 fn a_report_that_is_not_true() {
     type Lie = fn(Report) -> Report;
-    let lies: [(&str, Lie); 7] = [
+    let lies: [(&str, Lie); 8] = [
         ("healthy reported", |report| Report { healthy: false, ..report }),
         ("healthy reported", |report| Report { healthy: true, ..report }),
         ("Serving reported", |report| Report { phase: PhaseReport::Serving, ..report }),
@@ -286,6 +324,7 @@ fn a_report_that_is_not_true() {
         ("None reported", |report| Report { under_way: None, ..report }),
         ("is not reported", |report| Report { waiting: None, ..report }),
         ("a lost admin reported: false", |report| Report { admin_lost: false, ..report }),
+        ("a lost admin reported: true", |report| Report { admin_lost: true, ..report }),
     ];
     for (expected, lie) in lies {
         is_guilty(expected, Sabotage::Reports(lie));

@@ -38,7 +38,7 @@ impl Ledger {
             Action::Run { task: Task::Probe { epoch, leader } } => {
                 self.judge_probe(*epoch, *leader)
             }
-            Action::Ask { epoch, peer } => self.judge_ask(*epoch, *peer, kernel),
+            Action::Ask { epoch, peer } => self.judge_ask(now, *epoch, *peer, kernel),
             Action::Request { request } => self.judge_request(*request, kernel),
             Action::KillEpoch { leader } => {
                 ensure(self.facts.epoch_to_kill.take() == Some(*leader), || {
@@ -165,9 +165,9 @@ impl Ledger {
         ensure(!beside, || "a probe beside another".into())
     }
 
-    fn judge_ask(&mut self, number: u32, peer: Peer, kernel: &Kernel) -> Verdict {
-        if peer == Peer::Admin && self.is_owed(number) {
-            return self.judge_doubt(number);
+    fn judge_ask(&mut self, now: Moment, number: u32, peer: Peer, kernel: &Kernel) -> Verdict {
+        if peer == Peer::Admin && self.is_doubted(number) {
+            return self.judge_doubt(now, number);
         }
         if peer == Peer::Admin && self.is_to_be_identified(number) {
             ensure(!kernel.is_requested(), || "asked who it is before it has replied".into())?;

@@ -233,6 +233,8 @@ impl Ledger {
         };
         let stage = drain.stage;
         ensure(stage == Stage::Due(request), || format!("{request:?} at {stage:?}"))?;
+        // It has said who it is.
+        ensure(!self.is_admin_lost(), || format!("{request:?} of an admin that is lost"))?;
         let open = kernel.is_requested() || kernel.is_asked(Peer::Admin);
         ensure(!open, || format!("{request:?} before the admin has answered"))
     }

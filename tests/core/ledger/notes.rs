@@ -85,6 +85,7 @@ impl Ledger {
             probe_failed: false,
         });
         self.note_restart_started(number);
+        self.note_no_doubt();
         self.facts.next += 1;
         self.facts.last_start = Some(now);
         // Whatever the last one left, this one found it.
@@ -115,6 +116,7 @@ impl Ledger {
     }
 
     fn forget_what_is_under_way(&mut self) {
+        self.note_no_doubt();
         self.facts.restart_wanted = false;
         self.facts.check = Check::None;
         self.facts.mending = None;
@@ -306,7 +308,7 @@ impl Ledger {
         if peer == Peer::Probe {
             return;
         }
-        self.note_doubt(index, answer);
+        self.note_doubt(now, index, answer);
         let epoch = &mut self.facts.epochs[index];
         epoch.admin_quiet_since = now;
         if own {

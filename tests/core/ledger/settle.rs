@@ -131,6 +131,10 @@ impl Ledger {
             ensure(mending.tried.is_some(), || "nothing repaired after a failure".into())?;
             wakes_by(now + MEND_WAIT, "a repair that is not tried again")?;
         }
+        let doubts = self.doubts_at();
+        if let Some(doubts) = doubts {
+            wakes_by(doubts, "an admin that is not asked again")?;
+        }
         if !newest.ready && !newest.failed {
             return self.settle_starting(now, newest, kernel, deadline);
         }
@@ -141,7 +145,9 @@ impl Ledger {
             || mending.is_some();
         if waits_for_nothing {
             let mends = mending.is_some() || newest.complain_at.is_some();
-            let busy = mends || self.facts.tasks.iter().any(|running| !running.useless);
+            let busy = mends
+                || doubts.is_some()
+                || self.facts.tasks.iter().any(|running| !running.useless);
             return ensure(busy || deadline.is_none(), || "a wake-up for nothing".into());
         }
         self.settle_restart(now, newest, deadline)

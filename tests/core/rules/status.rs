@@ -118,14 +118,24 @@ fn doubted() -> Story {
     story
 }
 
+/// It does not answer any more, and is asked as often as it takes to say that it is lost.
+fn in_vain(story: &mut Story) {
+    for _ in 0..2 {
+        story.answer(Peer::Admin, Answer::No);
+        story.pass(1.0);
+    }
+    story.answer(Peer::Admin, Answer::No);
+    assert!(story.report().admin_lost);
+}
+
 /// "After a late failure Envoy's admin is gone until the next good epoch: the status says
 /// `admin: lost`."
 #[test]
 fn the_admin_is_lost_until_the_next_good_epoch() {
     let mut story = doubted();
     assert!(!story.report().admin_lost, "it has not been heard");
-    story.answer(Peer::Admin, Answer::No);
-    assert!(story.logged("admin-lost") && story.report().admin_lost);
+    in_vain(&mut story);
+    assert!(story.logged("admin-lost"));
     story.pass(600.0);
     assert_eq!(story.world.said["admin-lost"], 1);
     story.receive("HUP");
@@ -134,19 +144,106 @@ fn the_admin_is_lost_until_the_next_good_epoch() {
     assert!(!story.report().admin_lost);
 }
 
-/// … or until it answers after all, and it is said to be lost but once.
+/// One answer that is late, or two, are none of one that is lost.
+#[test]
+fn an_admin_that_is_slow_is_asked_again() {
+    for answer in [STARTING, READY] {
+        let mut story = doubted();
+        for _ in 0..2 {
+            story.answer(Peer::Admin, Answer::No);
+            assert!(!story.report().admin_lost);
+            story.forget();
+            story.pass(0.999);
+            assert_eq!(story.done(), [""; 0], "a second later");
+            story.pass(0.001);
+            assert_eq!(story.done(), ["ask admin of epoch 0"]);
+        }
+        story.answer(Peer::Admin, answer);
+        assert!(!story.world.said.contains_key("admin-lost") && !story.report().admin_lost);
+        assert_eq!(story.world.supervisor.next_deadline(), None);
+        story.forget();
+        story.pass(600.0);
+        assert_eq!(story.done(), [""; 0], "it has answered");
+    }
+}
+
+/// Nobody who is lost is asked for ever.
+#[test]
+fn an_admin_that_is_lost_is_left_alone() {
+    let mut story = doubted();
+    in_vain(&mut story);
+    assert_eq!(story.world.supervisor.next_deadline(), None);
+    story.forget();
+    story.pass(600.0);
+    assert_eq!(story.done(), [""; 0]);
+}
+
+/// … until it answers after all, when the next restart has failed, and it is said to be lost but
+/// once in a row.
 #[test]
 fn an_admin_that_answers_after_all() {
     for answer in [STARTING, READY] {
         let mut story = doubted();
-        for lost in [true, true, false] {
-            story.answer(Peer::Admin, if lost { Answer::No } else { answer });
-            assert_eq!(story.report().admin_lost, lost);
+        for _ in 0..2 {
+            in_vain(&mut story);
             story.receive("HUP");
             story.epoch_ends(1, CRASH);
         }
         assert_eq!(story.world.said["admin-lost"], 1);
+        story.answer(Peer::Admin, answer);
+        assert!(!story.report().admin_lost);
+        story.receive("HUP");
+        story.epoch_ends(1, CRASH);
+        in_vain(&mut story);
+        assert_eq!(story.world.said["admin-lost"], 2, "that is news");
     }
+}
+
+/// … or when a drain asks who it is.
+#[test]
+fn an_admin_that_answers_a_drain_is_not_lost() {
+    for answer in [Answer::No, STARTING, READY] {
+        let mut story = Story::serving(drains(), 1);
+        story.receive("HUP");
+        story.epoch_ends(1, CRASH);
+        in_vain(&mut story);
+        story.forget();
+        story.receive("TERM");
+        assert_eq!(story.done(), ["ask admin of epoch 0"]);
+        assert!(story.report().admin_lost);
+        story.answer(Peer::Admin, answer);
+        assert_eq!(story.report().admin_lost, answer == Answer::No);
+    }
+}
+
+/// A drain does not find it lost: it says in its own words that it is not heard.
+#[test]
+fn an_admin_that_is_in_doubt_when_a_drain_begins() {
+    let mut story = Story::serving(drains(), 1);
+    story.receive("HUP");
+    story.epoch_ends(1, CRASH);
+    story.answer(Peer::Admin, Answer::No);
+    story.forget();
+    story.receive("TERM");
+    assert_eq!(story.then(), ["ask admin of epoch 0"]);
+    for _ in 0..3 {
+        story.answer(Peer::Admin, Answer::No);
+        story.pass(0.5);
+    }
+    assert!(story.world.said.contains_key("drain-unheard"));
+    assert!(!story.world.said.contains_key("admin-lost") && !story.report().admin_lost);
+}
+
+/// A restart that begins between two questions ends them: it asks the admin of its own epoch.
+#[test]
+fn an_admin_in_doubt_that_another_restart_asks() {
+    let mut story = doubted();
+    story.answer(Peer::Admin, Answer::No);
+    story.receive("HUP");
+    story.forget();
+    story.pass(1.5);
+    let questions = story.done().into_iter().filter(|line| line.starts_with("ask admin"));
+    assert!(questions.eq(["ask admin of epoch 1"]));
 }
 
 /// A restart that begins at once asks the admin of its own epoch, and the other question is moot.
@@ -191,7 +288,9 @@ fn an_admin_that_is_lost_to_one_that_will_not_die() {
     story.world.kernel.says.admin = Some(Answer::No);
     story.undying(story.leader(1));
     story.pass(122.0);
-    assert!(story.logged("not-gone") && story.logged("admin-lost"));
+    assert!(story.logged("not-gone") && !story.report().admin_lost);
+    story.pass(2.0);
+    assert!(story.logged("admin-lost"));
     assert!(story.report().admin_lost);
 }
 
