@@ -518,6 +518,22 @@ mod tests {
         assert_eq!(last, format!("STATUS={}", Exit::Clean));
     }
 
+    /// It is refused without having waited, and a READY would take the STOPPING back.
+    #[test]
+    fn a_restart_that_is_asked_for_in_a_stop_is_not_told_of() {
+        let end = End { status: Status::Exited(3), out_of_memory: None };
+        for (name, ending) in [("late", stopping()), ("last", What::EndedUnexpectedly { end })] {
+            let mut told = Told::serving(name);
+            told.notice(0, ending);
+            told.take();
+            for _ in 0..2 {
+                told.notice(0, What::RestartRefused { why: "everything is being stopped".into() });
+                told.settled(Waiting, refused());
+            }
+            assert_eq!(told.take(), [""; 0]);
+        }
+    }
+
     /// A READY would say that the reload went well.
     #[test]
     fn what_ends_everything_ends_no_restart() {

@@ -151,10 +151,15 @@ impl Supervisor {
     /// Everything ends, and what has been asked for and has not begun comes to nothing.
     pub(super) fn settle_waiting(&mut self) {
         if self.is_waiting() {
-            let stage = RestartStage::Waiting;
-            let outcome = RestartOutcome::Refused { why: STOPPED.into() };
-            self.act(Action::Restart(RestartStep::Settled { stage, outcome }));
+            self.refuse_waiting();
         }
         self.restart = None;
+    }
+
+    /// What waits, or has been asked for since everything ends, comes to nothing.
+    pub(super) fn refuse_waiting(&mut self) {
+        let stage = RestartStage::Waiting;
+        let outcome = RestartOutcome::Refused { why: STOPPED.into() };
+        self.act(Action::Restart(RestartStep::Settled { stage, outcome }));
     }
 }

@@ -104,7 +104,8 @@ impl Supervisor {
         match self.phase {
             Phase::Serving => {}
             Phase::Draining(_) | Phase::Stopping(_) | Phase::Killing(_) | Phase::Ended => {
-                return self.say(What::RestartRefused { why: STOPPED.into() });
+                self.say(What::RestartRefused { why: STOPPED.into() });
+                return self.refuse_waiting();
             }
         }
         let Some(restart) = &mut self.restart else {

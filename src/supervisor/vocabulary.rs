@@ -218,14 +218,16 @@ pub enum Command {
 /// way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RestartStage {
-    /// It waits, and whoever asks for a restart meanwhile has asked for this one.
+    /// It waits, and whoever asks for a restart meanwhile has asked for this one. In a stop none does,
+    /// and each that is asked for is refused as if it did.
     Waiting,
     /// It is being checked, or its epoch started. What is asked for meanwhile is another one.
     UnderWay,
 }
 
 /// How far a hot restart has come. Each one that was asked for settles, before the exit at the
-/// latest.
+/// latest. One that is asked for in a stop does so at once: it is [`RestartStep::Settled`] as one
+/// that waits, refused, and there was no [`RestartStep::Asked`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RestartStep {
     /// One has been asked for while none waited, and waits.

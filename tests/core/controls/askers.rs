@@ -210,9 +210,53 @@ fn a_restart_that_is_said_to_be_put_off() {
 
 #[test]
 fn a_restart_that_waits_in_vain_and_is_not_told() {
-    is_found_out("nobody is told that a restart waits in vain", |action, _| match action {
-        Action::Restart(RestartStep::Settled { stage: RestartStage::Waiting, .. }) => Vec::new(),
-        other => vec![other],
+    is_found_out("nobody is told that a restart waits in vain", |action, world| {
+        unless(is_in_vain(&action) && world.ledger.waits_in_vain(), action)
+    });
+}
+
+/// What waits is told that it does so in vain, or what comes too late that it does.
+fn is_in_vain(action: &Action) -> bool {
+    matches!(action, Action::Restart(RestartStep::Settled { stage: RestartStage::Waiting, .. }))
+}
+
+#[test]
+fn one_that_asks_in_a_stop_and_is_not_told() {
+    is_found_out("nobody is told that it asks too late", |action, world| {
+        unless(is_in_vain(&action) && !world.ledger.waits_in_vain(), action)
+    });
+}
+
+#[test]
+fn one_that_asks_in_a_stop_and_is_told_twice() {
+    is_found_out("what waits is told without cause", |action, world| {
+        if is_in_vain(&action) && !world.ledger.waits_in_vain() {
+            return vec![action.clone(), action];
+        }
+        vec![action]
+    });
+}
+
+#[test]
+fn one_that_asks_in_a_stop_and_waits() {
+    is_found_out("asked for a restart in a stop", |action, world| {
+        if is_in_vain(&action) && !world.ledger.waits_in_vain() {
+            return vec![Action::Restart(RestartStep::Asked), action];
+        }
+        vec![action]
+    });
+}
+
+#[test]
+fn one_that_asks_in_a_stop_and_is_told_before_it_is_said() {
+    is_found_out("what comes too late is told before it is said", |action, world| {
+        let refused = words::is_log(&action, "restart-refused");
+        if refused && world.ledger.comes_too_late() {
+            let outcome = RestartOutcome::Refused { why: "everything is being stopped".into() };
+            let stage = RestartStage::Waiting;
+            return vec![Action::Restart(RestartStep::Settled { stage, outcome }), action];
+        }
+        vec![action]
     });
 }
 

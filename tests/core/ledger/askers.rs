@@ -19,6 +19,8 @@ pub(super) struct Askers {
     waits: bool,
     /// It will not begin, which it must hear in this event.
     in_vain: bool,
+    /// One has been asked for in a stop, which must be refused in this event.
+    too_late: bool,
     under_way: Option<UnderWay>,
     /// What the one under way must hear in this event.
     due: Option<RestartOutcome>,
@@ -93,6 +95,12 @@ impl Ledger {
         });
     }
 
+    /// "During a stop it is refused, and said so", to whoever has asked as well.
+    pub(super) fn note_restart_too_late(&mut self) {
+        self.facts.words_owed.push("restart-refused");
+        self.facts.askers.too_late = true;
+    }
+
     /// Everything ends; a drain lets the epoch that starts go on.
     pub(super) fn note_restarts_end(&mut self, drains: bool) {
         let askers = &mut self.facts.askers;
@@ -147,9 +155,14 @@ impl Ledger {
             RestartStep::Settled { stage: RestartStage::Waiting, outcome } => {
                 askers.waits = false;
                 let in_vain = mem::take(&mut askers.in_vain);
-                ensure(in_vain, || "what waits is told without cause".into())?;
+                let too_late = !in_vain && mem::take(&mut askers.too_late);
+                ensure(in_vain || too_late, || "what waits is told without cause".into())?;
                 let due = &askers.due;
                 ensure(due.is_none(), || format!("what waits is told before {due:?}"))?;
+                let said = askers.refusal.as_deref() == Some(STOPPED);
+                ensure(said || !too_late, || {
+                    "what comes too late is told before it is said".into()
+                })?;
                 let refused = RestartOutcome::Refused { why: STOPPED.into() };
                 ensure(*outcome == refused, || format!("what waits is told {outcome:?}"))
             }
@@ -215,6 +228,7 @@ impl Ledger {
         let (waits, in_vain, under_way) = (*waits, *in_vain, *under_way);
         ensure(due.is_none(), || format!("nobody is told {due:?}"))?;
         ensure(!in_vain, || "nobody is told that a restart waits in vain".into())?;
+        ensure(!self.facts.askers.too_late, || "nobody is told that it asks too late".into())?;
         ensure(self.facts.check != Check::Passed, || "put off, and nobody is told".into())?;
         ensure(waits == self.facts.restart_wanted, || {
             if waits {
@@ -261,6 +275,11 @@ impl Ledger {
     /// What waits must hear that it does so in vain, and has not.
     pub(crate) fn waits_in_vain(&self) -> bool {
         self.facts.askers.in_vain
+    }
+
+    /// One that was asked for in a stop must hear that it is refused, and has not.
+    pub(crate) fn comes_too_late(&self) -> bool {
+        self.facts.askers.too_late
     }
 
     /// What is under way, for the report.

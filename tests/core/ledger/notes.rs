@@ -139,7 +139,7 @@ impl Ledger {
             }
             Meaning::Stop if serving => self.begin_stop(now, now, Cause::Asked),
             Meaning::Restart if serving => self.facts.restart_wanted = true,
-            Meaning::Restart if passes_on => self.facts.words_owed.push("restart-refused"),
+            Meaning::Restart => self.note_restart_too_late(),
             Meaning::Reopen if passes_on && !stop_again => {
                 epochs.for_each(|epoch| epoch.reopen_owed = true);
             }
@@ -147,7 +147,6 @@ impl Ledger {
                 epochs.for_each(|epoch| epoch.forward_owed = true);
             }
             Meaning::Stop
-            | Meaning::Restart
             | Meaning::Reopen
             | Meaning::ToGroups
             | Meaning::ToCatchers

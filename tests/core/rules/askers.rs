@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hot_restarter::exit::Exit;
 use hot_restarter::supervisor::{
-    Command, Mended, Peer, Policy, Readiness, Status, StopReason, View, What,
+    Command, Event, Mended, Peer, Policy, Readiness, Status, StopReason, View, What,
 };
 
 use super::{CRASH, fault};
@@ -13,6 +13,7 @@ use crate::story::{
     STARTING, SUCCESS, Story, at_once, checked, defaults, drains, rollback, signal,
 };
 use crate::words;
+use crate::world::World;
 
 const STOPPED: &str = "refused: everything is being stopped";
 const IN_VAIN: &str = "in vain: refused: everything is being stopped";
@@ -309,10 +310,57 @@ fn a_stop_while_a_check_runs() {
         let mut story = asked_twice(policy);
         story.receive("TERM");
         assert_eq!(story.told(), [STOPPED, IN_VAIN]);
-        story.command(Command::Reload);
-        assert!(story.logged("restart-refused"));
-        assert_eq!(story.told(), [""; 0], "nobody is asked to wait for that");
     }
+}
+
+/// … and so does whoever asks when it has begun, in each of its phases: nobody waits for that.
+#[test]
+fn asked_in_a_stop() {
+    let too_late = |story: &mut Story| {
+        story.told();
+        for _ in 0..2 {
+            story.command(Command::Reload);
+            assert!(story.logged("restart-refused"));
+            assert_eq!(story.told(), [IN_VAIN]);
+        }
+        story.together(&["HUP"], &[]);
+        assert_eq!(story.told(), [IN_VAIN]);
+        story.change();
+        assert_eq!(story.told(), [""; 0], "nobody has asked for that");
+        assert_eq!(story.report().waiting, None);
+    };
+    let mut draining = asked(drains());
+    draining.receive("TERM");
+    too_late(&mut draining);
+    draining.ready();
+    assert!(draining.told()[0].starts_with("epoch 1 ready after"), "that one was not too late");
+    too_late(&mut draining);
+
+    let mut stopping = Story::serving(defaults(), 2);
+    let oldest = stopping.leader(0);
+    stopping.undying(oldest);
+    stopping.receive("TERM");
+    too_late(&mut stopping);
+    stopping.pass(30.0);
+    assert!(stopping.logged("term-wait-over"));
+    too_late(&mut stopping);
+
+    let mut killing = Story::serving(defaults(), 2);
+    let oldest = killing.leader(0);
+    killing.undying(oldest);
+    killing.epoch_ends(1, CRASH);
+    too_late(&mut killing);
+
+    let mut ended = Story::serving(defaults(), 1);
+    ended.epoch_ends(0, CRASH);
+    assert_eq!(ended.exit_code(), Some("3"));
+    let World { supervisor, kernel, .. } = &mut ended.world;
+    supervisor.handle(kernel.now, Event::Command(Command::Reload));
+    let said = supervisor.next_action();
+    assert!(said.is_some_and(|said| words::is_log(&said, "restart-refused")));
+    let told = supervisor.next_action().map(|told| words::action(&told, kernel));
+    assert_eq!(told.as_deref(), Some("tell who waits: refused"));
+    assert_eq!(supervisor.next_action(), None);
 }
 
 #[test]
