@@ -12,6 +12,8 @@
 //! - [`program`]: how epochs, checks and probes are started. [`envoy`]: how an epoch is found
 //!   ready, and what a failed one leaves behind. [`http`]: questions over HTTP. [`watch`]: files
 //!   that change.
+//! - [`control`]: the socket at which a running restarter is asked for something, and `--send`, the
+//!   client that asks.
 //! - [`procfs`], [`memory`], [`terminal`], [`log`], [`termination`], [`notify`]: one thing each that
 //!   the shell needs.
 //! - [`sys`]: the kernel's interface, and all of the `unsafe`.
