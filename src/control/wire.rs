@@ -251,7 +251,8 @@ pub struct LastRestart {
     pub since: String,
 }
 
-/// Reading by hand: what a derived `Deserialize` makes of these would be thrice the code.
+/// Reading by hand: a derived `Deserialize` of these would make the binary about 21 kB larger. That
+/// every field which is written is read as well is a test's to see.
 impl Reply {
     /// The answer of a line without its newline. An error is one clause about the line.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
@@ -318,9 +319,7 @@ impl Status {
             epochs: epochs.iter().map(Epoch::of).collect(),
             under_way: value["under_way"].as_object().map(|_| UnderWay::of(&value["under_way"])),
             queued: text(value, "queued"),
-            last_restart: value["last_restart"]
-                .as_object()
-                .map(|_| LastRestart::of(&value["last_restart"])),
+            last_restart: LastRestart::of(&value["last_restart"]),
             draining: text(value, "draining"),
             admin: text(value, "admin"),
             restarts_done: number_of("restarts_done"),
@@ -354,14 +353,14 @@ impl UnderWay {
 }
 
 impl LastRestart {
-    fn of(value: &Value) -> Self {
-        Self {
+    fn of(value: &Value) -> Option<Self> {
+        value.is_object().then(|| Self {
             ok: value["ok"] == true,
             message: text(value, "message").unwrap_or_default(),
             epoch: small(value, "epoch"),
             age_ms: number(value, "age_ms").unwrap_or_default(),
             since: text(value, "since").unwrap_or_default(),
-        }
+        })
     }
 }
 
@@ -412,12 +411,21 @@ mod tests {
             "{\"version\":1,\"reply\":\"done\",\"ok\":true,\"message\":\"two\\nlines\",\
              \"epoch\":3}\n"
         );
-        assert_eq!(Reply::parse(line.as_bytes()).expect("our own"), reply);
-        let unlike = Reply {
+        assert_eq!(Reply::parse(line.as_bytes()), Ok(reply));
+    }
+
+    /// Every field of an answer, with a value that nothing else has and no default is.
+    fn full() -> Reply {
+        Reply {
+            version: VERSION,
+            reply: Kind::Progress,
+            ok: true,
+            message: "\u{1b}".into(),
             event: Some("exiting".into()),
-            ready_after_ms: Some(1),
+            epoch: Some(12),
+            ready_after_ms: Some(13),
             exit_code: Some(255),
-            output: vec!["a".into(), String::new()],
+            output: vec!["e".into(), "f".into()],
             status: Some(Status {
                 restarter: "0.1.0".into(),
                 pid: u32::MAX,
@@ -449,9 +457,42 @@ mod tests {
                 restarts_failed: 10,
                 orphans_reaped: 11,
             }),
-            ..Reply::new(Kind::Taken, false, "\u{1b}")
-        };
-        assert_eq!(Reply::parse(unlike.line().as_bytes()), Ok(unlike));
+        }
+    }
+
+    /// Fails where a value is what one that is not read is taken for.
+    fn assert_no_default(name: &str, value: &Value) {
+        match value {
+            Value::Null => panic!("{name} is null"),
+            Value::Bool(value) => assert!(value, "{name}"),
+            Value::Number(number) => assert_ne!(number.as_u64(), Some(0), "{name}"),
+            Value::String(text) => assert!(!text.is_empty(), "{name}"),
+            Value::Array(values) => {
+                assert!(!values.is_empty(), "{name}");
+                for value in values {
+                    assert_no_default(name, value);
+                }
+            }
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    assert_no_default(name, value);
+                }
+            }
+        }
+    }
+
+    /// What is written is derived, and what is read is not.
+    #[test]
+    fn every_field_that_is_written_is_read() {
+        let written = full().line();
+        let value = serde_json::from_str(&written).expect("our own");
+        assert_no_default("answer", &value);
+        let read = Reply::parse(written.as_bytes()).expect("our own");
+        assert_eq!(read.line(), written);
+        for reply in [Kind::Taken, Kind::Done, Kind::Error] {
+            let reply = Reply { reply, ok: false, ..full() };
+            assert_eq!(Reply::parse(reply.line().as_bytes()), Ok(reply));
+        }
     }
 
     #[test]
