@@ -65,9 +65,13 @@ fn write_status(text: &mut String, status: &Status) -> fmt::Result {
             writeln!(text, "{what}: {}", Plain(why))?;
         }
     }
-    if let Some(last) = &status.last_restart {
-        let (message, ago) = (Plain(&last.message), Age(last.age_ms));
-        writeln!(text, "last restart: {message} ({ago} ago)")?;
+    let failure =
+        status.last_failure.as_ref().filter(|_| status.last_failure != status.last_restart);
+    for (what, last) in [("restart", status.last_restart.as_ref()), ("failure", failure)] {
+        if let Some(last) = last {
+            let (message, ago) = (Plain(&last.message), Age(last.age_ms));
+            writeln!(text, "last {what}: {message} ({ago} ago)")?;
+        }
     }
     let Status { restarts_done, restarts_refused, restarts_failed, orphans_reaped, .. } = status;
     writeln!(
@@ -165,6 +169,7 @@ mod tests {
             under_way: None,
             queued: None,
             last_restart: None,
+            last_failure: None,
             draining: None,
             admin: None,
             restarts_done: 0,
@@ -183,6 +188,33 @@ EPOCH  PID  STATE  AGE    READY-AFTER  SINCE
 restarts: 0 done, 0 refused, 0 failed; orphans reaped: 0
 ";
         assert_eq!(status(&quiet()), expected);
+    }
+
+    /// The line about it stands beside that of the last restart, unless they are the same.
+    #[test]
+    fn the_last_failure_is_told_once() {
+        let restart = |ok, message: &str, age_ms| LastRestart {
+            ok,
+            message: message.to_owned(),
+            epoch: Some(3),
+            age_ms,
+            since: String::new(),
+        };
+        let failed =
+            || restart(false, "epoch 3 failed: exited with 1; epoch 2 still serves", 300_000);
+        let lines = |last_restart, last_failure| {
+            let text = status(&Status { last_restart, last_failure, ..quiet() });
+            text.lines().filter(|line| line.starts_with("last ")).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(
+            lines(Some(failed()), Some(failed())),
+            "last restart: epoch 3 failed: exited with 1; epoch 2 still serves (5m0s ago)"
+        );
+        assert_eq!(
+            lines(Some(restart(true, "epoch 3 ready after 1 s", 2000)), Some(failed())),
+            "last restart: epoch 3 ready after 1 s (2s ago)\n\
+             last failure: epoch 3 failed: exited with 1; epoch 2 still serves (5m0s ago)"
+        );
     }
 
     #[test]

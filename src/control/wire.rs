@@ -196,6 +196,8 @@ pub struct Status {
     pub queued: Option<String>,
     /// What has become of the last restart.
     pub last_restart: Option<LastRestart>,
+    /// What has become of the last one that was not `ok`, however long ago.
+    pub last_failure: Option<LastRestart>,
     /// What a drain waits for.
     pub draining: Option<String>,
     /// `lost` when the admin has not answered since a restart failed.
@@ -320,6 +322,7 @@ impl Status {
             under_way: value["under_way"].as_object().map(|_| UnderWay::of(&value["under_way"])),
             queued: text(value, "queued"),
             last_restart: LastRestart::of(&value["last_restart"]),
+            last_failure: LastRestart::of(&value["last_failure"]),
             draining: text(value, "draining"),
             admin: text(value, "admin"),
             restarts_done: number_of("restarts_done"),
@@ -449,6 +452,13 @@ mod tests {
                     epoch: Some(6),
                     age_ms: 7,
                     since: "c".into(),
+                }),
+                last_failure: Some(LastRestart {
+                    ok: true,
+                    message: "g".into(),
+                    epoch: Some(14),
+                    age_ms: 15,
+                    since: "h".into(),
                 }),
                 draining: Some("d".into()),
                 admin: Some("lost".into()),

@@ -1,16 +1,14 @@
 //! What clients ask for is done, and answered.
 
-use std::time::Duration;
-
 use super::Driver;
 use crate::control::server::{ClientId, Server};
-use crate::control::socket::{Listener, Opening, Peer};
-use crate::control::wire::{self, Kind, LastRestart, Reply, Request, Status, UnderWay};
+use crate::control::socket::{Listener, Peer};
+use crate::control::status::{facts, millis, status};
+use crate::control::wire::{self, Kind, Reply, Request, Status};
 use crate::exit::Exit;
-use crate::log;
 use crate::supervisor::{
-    Command, EpochReport, EpochState, Event, Level, Moment, Notice, PhaseReport, RestartOutcome,
-    RestartReport, RestartStage, RestartStep, What,
+    Command, Event, Level, Notice, PhaseReport, RestartOutcome, RestartReport, RestartStage,
+    RestartStep, What,
 };
 use crate::sys;
 
@@ -172,9 +170,12 @@ impl Driver {
 
     /// Tells those who wait what happens, as the log does.
     pub(super) fn tell_clients(&mut self, notice: &Notice) {
+        if let (What::Started, Some(epoch)) = (&notice.what, notice.epoch) {
+            let living = |number| self.supervisor.leaders().any(|(living, _)| living == number);
+            self.history.started(epoch, living);
+        }
         if let (What::Ready { after, .. }, Some(epoch)) = (&notice.what, notice.epoch) {
-            let leaders: Vec<u32> = self.supervisor.leaders().map(|(number, _)| number).collect();
-            self.history.ready(epoch, *after, |number| leaders.contains(&number));
+            self.history.ready(epoch, *after);
         }
         let (level, event) = notice.what.kind();
         if let Some(lines) = &mut self.reopened {
@@ -214,79 +215,7 @@ impl Driver {
 
     fn status(&self) -> Status {
         let now = sys::monotonic();
-        let wall = sys::wall_clock();
-        let since = |moment: Moment| log::timestamp(wall.saturating_sub(now - moment));
-        let report = self.supervisor.report(now);
-        let (phase, draining) = match report.phase {
-            PhaseReport::Serving => ("serving", None),
-            PhaseReport::Draining(waits_for) => ("draining", Some(waits_for.to_string())),
-            PhaseReport::Stopping => ("stopping", None),
-            PhaseReport::Killing => ("killing", None),
-        };
-        let epoch = |EpochReport { number, leader, started, state }: EpochReport| wire::Epoch {
-            epoch: number,
-            pid: leader.0,
-            state: state_name(state).to_owned(),
-            age_ms: millis(now - started),
-            since: since(started),
-            ready_after_ms: self.history.ready_after(number).map(millis),
-        };
-        let under_way = report.under_way.map(|under_way| {
-            let (epoch, stage) = match under_way {
-                RestartReport::Checking { epoch } => (epoch, "checking"),
-                RestartReport::Starting { epoch } => (epoch, "starting"),
-                RestartReport::Clearing { epoch } => (epoch, "clearing"),
-            };
-            UnderWay { epoch, stage: stage.to_owned() }
-        });
-        let queued = report.waiting.map(|obstacle| match obstacle {
-            Some(obstacle) => obstacle.to_string(),
-            None => "it is about to begin".to_owned(),
-        });
-        let last_restart = self.history.last.as_ref().map(|(outcome, at)| {
-            let (ok, epoch, _) = facts(outcome);
-            let message = outcome.to_string();
-            LastRestart { ok, message, epoch, age_ms: millis(now - *at), since: since(*at) }
-        });
-        Status {
-            restarter: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            phase: phase.to_owned(),
-            healthy: report.healthy,
-            uptime_ms: millis(now - self.history.began),
-            since: since(self.history.began),
-            epochs: report.epochs.into_iter().map(epoch).collect(),
-            under_way,
-            queued,
-            last_restart,
-            draining,
-            admin: report.admin_lost.then(|| "lost".to_owned()),
-            restarts_done: self.history.done,
-            restarts_refused: self.history.refused,
-            restarts_failed: self.history.failed,
-            orphans_reaped: self.history.orphans,
-        }
-    }
-}
-
-/// Whether a restart has succeeded, which epoch it was, and after which time that was ready.
-fn facts(outcome: &RestartOutcome) -> (bool, Option<u32>, Option<Duration>) {
-    match outcome {
-        RestartOutcome::Ready { epoch, after } => (true, Some(*epoch), Some(*after)),
-        RestartOutcome::Refused { .. } => (false, None, None),
-        RestartOutcome::Failed { epoch, .. }
-        | RestartOutcome::Fatal { epoch, .. }
-        | RestartOutcome::Stopped { epoch } => (false, Some(*epoch), None),
-    }
-}
-
-fn state_name(state: EpochState) -> &'static str {
-    match state {
-        EpochState::Starting => "starting",
-        EpochState::Ready => "ready",
-        EpochState::Draining => "draining",
-        EpochState::Failed => "failed",
-        EpochState::Stopping => "stopping",
+        status(self.supervisor.report(now), &self.history, now)
     }
 }
 
@@ -297,8 +226,4 @@ fn sentence(notice: &Notice) -> String {
     let why = notice.what.to_string();
     let colon = if why.is_empty() { "" } else { ": " };
     format!("{epoch}{event}{colon}{why}")
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 //! and their results are fed back at once. While nothing happens there is no system call.
 
 mod capture;
+mod control;
 mod perform;
 mod questions;
 
@@ -20,7 +21,7 @@ use nix::sys::prctl;
 use crate::cli::{self, Config, Control, Invocation};
 use crate::control::client;
 use crate::control::server::Server;
-use crate::control::socket;
+use crate::control::status::History;
 use crate::envoy::Envoys;
 use crate::exit::Exit;
 use crate::http::{Address, Url};
@@ -125,7 +126,7 @@ fn try_run(
         control: config.control,
         listens_at: None,
         server: Server::default(),
-        history: History::begin(sys::monotonic()),
+        history: History::begin(sys::monotonic(), sys::wall_clock),
         reopened: None,
         log: Log::new(config.log_format, config.log_level),
         termination: Termination::new(config.termination_log),
@@ -358,7 +359,7 @@ impl Driver {
             match sys::peek() {
                 Ok(Peek::Ended(pid, status)) => {
                     if !self.supervisor.is_known(pid) {
-                        self.history.orphans += 1;
+                        self.history.reaped_orphan();
                     }
                     if self.supervisor.is_leader(pid) {
                         self.stirred = true;

@@ -56,6 +56,7 @@ fn each() {
         "draining",
         "epochs",
         "healthy",
+        "last_failure",
         "last_restart",
         "orphans_reaped",
         "phase",

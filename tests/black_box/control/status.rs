@@ -6,7 +6,7 @@ use std::path::Path;
 use libtest_mimic::Trial;
 use support::eventually;
 use support::processes;
-use support::scene::{Restarter, Scene};
+use support::scene::{Restarter, Scene, holds};
 use support::server::{Reply, Server};
 
 use super::json::Value;
@@ -18,6 +18,7 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("control::status::life", Needs::Nothing, life),
         trial("control::status::times", Needs::Nothing, times),
+        trial("control::status::failures", Needs::Nothing, failures),
         trial("control::status::as_pid_1", Needs::Namespace, as_pid_1),
         trial("control::status::orphans", Needs::Nothing, orphans),
         trial("control::status::drain", Needs::Nothing, drain),
@@ -144,9 +145,49 @@ fn times() {
         if older { Ok(after) } else { Err(after) }
     });
     for place in 0..3 {
-        let now = stands(&after, place);
-        let since = now["since"].text();
+        let [then, now] = [&before, &after].map(|status| stands(status, place)["since"].clone());
+        assert_eq!(then, now);
+        let since = now.text();
         assert!(since.ends_with('Z') && since.len() == "2026-11-23T07:41:37.000Z".len(), "{since}");
+    }
+    stop_cleanly(&scene, restarter);
+}
+
+/// The last one is told until there is another, whatever has gone well since.
+fn failures() {
+    let scene = Scene::new();
+    let [bad, unchecked] = ["bad", "unchecked"].map(|name| scene.place(name));
+    let check = scene.beside(&format!("exists={unchecked} [ exit=3 ]"));
+    let steps = format!("exists={bad} [ exit=1 ] {SERVER}");
+    let restarter = serving(&scene, &["--rollback", "--check", &check], &steps);
+    assert_eq!(status(&restarter)["last_failure"], Value::Null);
+    let reload = |ok: bool, words: &str| {
+        let line = Stranger::waits(&restarter, "reload").hears_all().pop().expect("a line");
+        assert_done(&line, ok, words);
+        let stands = status(&restarter);
+        assert_eq!(stands["last_restart"]["message"], line["message"], "{stands}");
+        (line, stands)
+    };
+    for (epoch, file, words) in [
+        (1, &bad, "epoch 1 failed: exited with 1; epoch 0 still serves"),
+        (2, &unchecked, "refused: the check exited with 3"),
+    ] {
+        File::create(file).expect("a file in our folder");
+        let (line, stands) = reload(false, words);
+        assert_eq!(stands["last_failure"], stands["last_restart"]);
+        fs::remove_file(file).expect("it is ours");
+        let text = restarter.send(&["status"]).out;
+        assert!(!text.contains("last failure: "), "{text}");
+        let (_, after) = reload(true, &format!("epoch {epoch} ready after "));
+        let [then, now] = [&stands, &after].map(|status| &status["last_failure"]);
+        for key in ["ok", "message", "epoch", "since"] {
+            assert_eq!(now[key], then[key], "{key}: {after}");
+        }
+        assert!(now["ok"] == false && now["epoch"] == line["epoch"], "{after}");
+        assert!(now["age_ms"].number() >= after["last_restart"]["age_ms"].number(), "{after}");
+        let text = restarter.send(&["status"]).out;
+        let lines = format!("(…s ago)\nlast failure: {words}…s ago)\nrestarts: ");
+        assert!(holds(&text, &lines), "{text}");
     }
     stop_cleanly(&scene, restarter);
 }
