@@ -371,16 +371,17 @@ fn connect_to(place: &Path, until: Moment) -> Result<OwnedFd, Refusal> {
     let moved =
         |error: io::Error| Refusal::Errno(Errno::from_raw(error.raw_os_error().unwrap_or(0)));
     let socket = sys::above_stdio(socket).map_err(moved)?;
-    // Zero would be no limit at all.
-    let left = (until - sys::monotonic()).max(Duration::from_millis(1));
-    let seconds = left.as_secs().try_into().expect("an option takes a week at most");
-    let left = TimeVal::new(seconds, left.subsec_micros().into());
-    setsockopt(&socket, sockopt::SendTimeout, &left).map_err(Refusal::Errno)?;
     loop {
+        // Zero would be no limit at all.
+        let left = (until - sys::monotonic()).max(Duration::from_millis(1));
+        let seconds = left.as_secs().try_into().expect("an option takes a week at most");
+        let left = TimeVal::new(seconds, left.subsec_micros().into());
+        setsockopt(&socket, sockopt::SendTimeout, &left).map_err(Refusal::Errno)?;
         match connect(socket.as_raw_fd(), &address) {
             Ok(()) => return Ok(socket),
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return Err(Refusal::Full),
+            // We were suspended and go on, with what is left of our time.
+            Err(Errno::EINTR) if sys::monotonic() < until => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => return Err(Refusal::Full),
             Err(error) => return Err(Refusal::Errno(error)),
         }
     }

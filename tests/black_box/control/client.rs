@@ -36,6 +36,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("control::client::flood", Needs::Nothing, flood),
         trial("control::client::suspended", Needs::Nothing, suspended),
         trial("control::client::full_queue", Needs::Nothing, full_queue),
+        trial("control::client::full_queue_suspended", Needs::Nothing, full_queue_suspended),
         trial("control::client::patience", Needs::Nothing, patience),
         trial("control::client::json", Needs::Nothing, json),
         trial("control::client::output", Needs::Nothing, output),
@@ -483,6 +484,29 @@ fn full_queue() {
         assert_fails(&place.send(words), 3, "does not take our connection, as if it hung");
     }
     assert!(since.elapsed() >= Duration::from_millis(600) && since.elapsed() < BOUND);
+}
+
+/// However often it is suspended meanwhile, it does not begin to wait anew.
+fn full_queue_suspended() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path()).expect("a socket of ours");
+    // SAFETY: the call takes integers.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let _first = UnixStream::connect(place.path()).expect("there is room for one");
+    let mut command = place.client(&["reload", "--timeout=1"]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = command.spawn().expect("the client runs");
+    let pid = i32::try_from(client.id()).expect("a pid");
+    eventually("it gives up", || {
+        if client.try_wait().expect("it is our child").is_some() {
+            return Ok(());
+        }
+        processes::signal(pid, libc::SIGSTOP);
+        processes::signal(pid, libc::SIGCONT);
+        Err(())
+    });
+    let answer = Answer::from(client.wait_with_output().expect("it is our child"));
+    assert_fails(&answer, 3, "does not take our connection, as if it hung");
 }
 
 /// What is given up after five seconds unless somebody says otherwise, and what never.
