@@ -1,9 +1,11 @@
 //! The client: asks the restarter that runs here for something, and prints what it says.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -400,17 +402,22 @@ fn of_a_friend(socket: OwnedFd) -> Result<OwnedFd, Refusal> {
     }
 }
 
-/// What to do when there is none at the usual places. Root may use any, but must say which: a file
-/// of that name may be anybody's.
+/// What to do when there is none at the usual places. Root may use any, but must say which. Anybody
+/// can make a file of any name there, so only a socket is proposed that is the user's whom its name
+/// tells.
 fn hint() -> String {
-    let others = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    let user = others.filter(|_| unistd::geteuid().is_root()).find_map(|entry| {
+    let others = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let place = others.filter(|_| unistd::geteuid().is_root()).find_map(|entry| {
         let name = entry.file_name();
         let number = name.to_str()?.strip_prefix("hot-restarter-")?.strip_suffix(".sock")?;
-        number.parse::<u32>().ok().filter(|user| *user != 0)
+        let user = number.parse::<u32>().ok().filter(|user| *user != 0)?;
+        // A number may be written in several ways, and one of them is meant.
+        let place = format!("/dev/shm/hot-restarter-{user}.sock");
+        let found = fs::symlink_metadata(&place).ok()?;
+        (found.uid() == user && found.file_type().is_socket()).then_some(place)
     });
-    match user {
-        Some(user) => format!("try --control /dev/shm/hot-restarter-{user}.sock"),
+    match place {
+        Some(place) => format!("try --control {place}"),
         None => "one elsewhere is named by --control or HOT_RESTARTER_CONTROL".to_owned(),
     }
 }

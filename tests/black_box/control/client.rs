@@ -346,6 +346,19 @@ fn somebody_elses() {
         |client: &str| alone(&format!("{as_user} sleep 99 2>/dev/null & {healthy}; {client}"));
     assert_prints(&ask(&format!("{as_user} -s health")), 0, "healthy\n");
     assert_fails(&ask("\"$HR\" -s health"), 3, "; try --control /dev/shm/hot-restarter-64001.sock");
+    // What anybody may have made is not proposed: no socket, another's, a way to another's.
+    let shm = "/dev/shm/hot-restarter-";
+    let bind = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])";
+    let made = format!(
+        "bind() {{ python3 -c '{bind}' \"$1\" && chown \"$2\" \"$1\"; }}; \
+         touch {shm}64003.sock && chown 64003 {shm}64003.sock && bind {shm}64004.sock 64005 && \
+         bind {shm}+64006.sock 64006 && bind /dev/shm/another 64007 && \
+         ln -s another {shm}64007.sock && chown -h 64007 {shm}64007.sock"
+    );
+    let elsewhere = "is not there; one elsewhere is named by --control or HOT_RESTARTER_CONTROL";
+    assert_fails(&alone(&format!("{made} && \"$HR\" -s health")), 3, elsewhere);
+    let proposed = "; try --control /dev/shm/hot-restarter-64001.sock";
+    assert_fails(&ask(&format!("{made} && \"$HR\" -s health")), 3, proposed);
     let named = ask("\"$HR\" -s health --control /dev/shm/hot-restarter-64001.sock");
     assert_prints(&named, 0, "healthy\n");
     let other = "setpriv --reuid=64002 --clear-groups \"$HR\"";
