@@ -48,13 +48,10 @@ fn of_the_silent() {
     assert_done(&Stranger::waits(&restarter, "reload").hears_the_end(), true, "epoch 2 ready");
     // Whoever has made room is told so.
     let mut first = crowd.into_iter();
-    let mut told = 0;
     for _ in 0..PLACES {
         let line = Stranger::from(first.next().expect("a thousand")).hears_the_end();
         assert_error(&line, "others have come since");
-        told += 1;
     }
-    assert_eq!(told, PLACES);
     let others = silent(&path, 1000);
     restarter.signal(libc::SIGTERM);
     assert_eq!(restarter.code(), 0, "{}", restarter.log());

@@ -34,8 +34,8 @@ impl Place {
         let folder = env::temp_dir().join("hot-restarter-control");
         fs::create_dir_all(&folder).expect("a folder among the temporary ones");
         // Restarters that are another user have business in it as well, and other checkouts; where
-        // it is theirs they have seen to that.
-        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o777));
+        // it is theirs they have seen to that. Nobody removes what is another's.
+        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777));
         let path = folder.join(format!("{}-{number}", process::id()));
         let _ = fs::remove_file(&path);
         Self { path }
