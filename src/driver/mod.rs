@@ -318,7 +318,8 @@ impl Driver {
             self.stirred = true;
             self.handle(Event::Tick);
         }
-        more
+        // Between requests of clients signals are read that are not handled yet.
+        more || !self.batch.is_empty()
     }
 
     fn take_in_changes(&mut self) {

@@ -221,6 +221,8 @@ fn health() {
     let target = scene.probe("ignore=TERM wait");
     let mut restarter = scene.restarter(&["--ready", &ready], &target).start();
     restarter.says(" started epoch=0 ");
+    // Clients are listened to when the loop begins.
+    restarter.settle();
     assert_prints(&restarter.send(&["health"]), 1, "unhealthy: no epoch is ready\n");
     File::create(scene.path("is-ready")).expect("a file in our folder");
     restarter.says(" ready epoch=0 ");
