@@ -62,8 +62,11 @@ lint: targets ## Formatting, clippy, scripts.
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 	cd fuzz && cargo fmt -- --check
 	cd fuzz && cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	cd pages && cargo fmt -- --check
+	cd pages && cargo clippy --locked --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
-		shellcheck docker/*.sh examples/monit/*.sh $(addprefix examples/runit/,run finish check log/run) .ci/run; \
+		shellcheck docker/*.sh examples/monit/*.sh $(addprefix examples/runit/,run finish check log/run) \
+			pages/src/*.bash .ci/run; \
 	else echo 'shellcheck is not installed, so the scripts are not checked'; fi
 
 clean: ## Remove everything that was made.

@@ -1,4 +1,4 @@
-//! The socket that clients connect to.
+//! Where clients are listened to: a socket that is made safely, and removed at the end.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -8,7 +8,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::unistd;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
+};
+use nix::unistd::geteuid;
 
 use crate::cli::Control;
 use crate::sys;
@@ -19,8 +25,8 @@ const BACKLOG: i32 = 128;
 /// Where the socket is unless `--control` says otherwise: the second place is there in containers
 /// of another user than root and with a read-only root file system.
 pub fn usual_places() -> [PathBuf; 2] {
-    let own = format!("/dev/shm/hot-restarter-{}.sock", unistd::geteuid());
-    ["/run/hot-restarter.sock".into(), own.into()]
+    let user = geteuid();
+    ["/run/hot-restarter.sock".into(), format!("/dev/shm/hot-restarter-{user}.sock").into()]
 }
 
 /// A socket that listens.

@@ -84,8 +84,12 @@ impl Capture {
         self.lines.end(&mut |lines| log.pass_on(lines));
     }
 
+    /// Remembers nothing of it any more.
+    pub(super) fn forget(&mut self) {
+        self.lines.last.clear();
+    }
+
     /// The last lines of the check that runs, or ran last, fit for a terminal.
-    #[expect(dead_code, reason = "for whoever waits for the restart")]
     pub(super) fn last_lines(&self) -> Vec<String> {
         self.lines.last.iter().map(|line| told(line)).collect()
     }

@@ -1,8 +1,10 @@
 //! What clients ask for is done, and answered.
 
+use std::time::Duration;
+
 use super::Driver;
 use crate::control::server::{ClientId, Server};
-use crate::control::socket::{Listener, Peer};
+use crate::control::socket::{Listener, Opening, Peer};
 use crate::control::status::{facts, millis, status};
 use crate::control::wire::{self, Kind, Reply, Request, Status};
 use crate::exit::Exit;
@@ -97,13 +99,8 @@ impl Driver {
             }
             wire::Command::Reload => {
                 self.say_asked(peer, request);
-                if self.supervisor.is_ending() {
-                    let why = "refused: everything is being stopped";
-                    self.server.answer(client, &Reply::new(Kind::Done, false, why));
-                } else {
-                    // It may have settled before this returns.
-                    self.server.asks_for_restart(client);
-                }
+                // It may have settled before this returns.
+                self.server.asks_for_restart(client);
                 self.handle(Event::Command(Command::Reload));
                 let reply = Reply::new(Kind::Taken, true, self.restart_taken());
                 self.server.taken(client, &reply, request.wait);
@@ -154,17 +151,23 @@ impl Driver {
             RestartStep::PutOff => self.server.restart_moves(UnderWay, Waiting),
             RestartStep::Settled { stage, outcome } => {
                 self.history.settled(sys::monotonic(), outcome);
-                let reply = self.outcome(outcome);
+                let reply = self.outcome(*stage, outcome);
                 self.server.restart_settles(*stage, &reply);
             }
         }
     }
 
-    fn outcome(&self, outcome: &RestartOutcome) -> Reply {
+    fn outcome(&self, stage: RestartStage, outcome: &RestartOutcome) -> Reply {
         let (ok, epoch, after) = facts(outcome);
         let mut reply = Reply::new(Kind::Done, ok, outcome);
         reply.epoch = epoch;
         reply.ready_after_ms = after.map(millis);
+        if let RestartOutcome::Refused { .. } = outcome
+            && stage == RestartStage::UnderWay
+            && !self.supervisor.is_ending()
+        {
+            reply.output = self.capture.last_lines();
+        }
         reply
     }
 
@@ -176,6 +179,10 @@ impl Driver {
         }
         if let (What::Ready { after, .. }, Some(epoch)) = (&notice.what, notice.epoch) {
             self.history.ready(epoch, *after);
+        }
+        if let What::Checked { .. } = notice.what {
+            // What the check has said does not matter any more.
+            self.capture.forget();
         }
         let (level, event) = notice.what.kind();
         if let Some(lines) = &mut self.reopened {

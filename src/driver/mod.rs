@@ -21,6 +21,7 @@ use nix::sys::prctl;
 use crate::cli::{self, Config, Control, Invocation};
 use crate::control::client;
 use crate::control::server::Server;
+use crate::control::socket;
 use crate::control::status::History;
 use crate::envoy::Envoys;
 use crate::exit::Exit;
@@ -249,7 +250,7 @@ impl Driver {
         }
     }
 
-    /// Waits for a signal, an answer, a change, a check's output, or the next deadline.
+    /// Waits for a signal, an answer, a change, a check's output, a client, or the next deadline.
     fn wait(&mut self) {
         let left = self.next_deadline().map(|deadline| deadline - sys::monotonic());
         // Nothing is under way, and that may be so for months; or not much, for a while.
@@ -265,6 +266,8 @@ impl Driver {
         fds.push(PollFd::new(self.signals.as_fd(), PollFlags::POLLIN));
         fds.extend(self.questions.iter().filter_map(|question| question.exchange.poll_fd()));
         fds.extend(self.capture.poll_fd());
+        let clients = fds.len();
+        fds.extend(self.server.poll_fds());
         // An error (EINTR after SIGSTOP, want of memory) is as good as a spurious wake-up: the
         // turn that follows looks at everything anyway.
         let polled = poll(&mut fds, timeout);

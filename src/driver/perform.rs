@@ -77,7 +77,10 @@ impl Driver {
                     self.log.say(Level::Warn, "resumed", &message);
                 }
             }
-            Action::Restart(step) => self.tell(|notify, now| notify.step(now, &step)),
+            Action::Restart(step) => {
+                self.tell(|notify, now| notify.step(now, &step));
+                self.restart_step(&step);
+            }
             Action::RecordMemory => self.oom_kills = memory::oom_kills(),
             Action::Log(notice) => self.say(&notice),
             Action::NameSurvivors => {

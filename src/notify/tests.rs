@@ -192,6 +192,22 @@ fn after_the_stop_has_begun_there_is_none_either() {
     assert_eq!(last, format!("STATUS={}", Exit::Clean));
 }
 
+/// It is refused without having waited, and a READY would take the STOPPING back.
+#[test]
+fn a_restart_that_is_asked_for_in_a_stop_is_not_told_of() {
+    let end = End { status: Status::Exited(3), out_of_memory: None };
+    for (name, ending) in [("late", stopping()), ("last", What::EndedUnexpectedly { end })] {
+        let mut told = Told::serving(name);
+        told.notice(0, ending);
+        told.take();
+        for _ in 0..2 {
+            told.notice(0, What::RestartRefused { why: "everything is being stopped".into() });
+            told.settled(Waiting, refused());
+        }
+        assert_eq!(told.take(), [""; 0]);
+    }
+}
+
 /// A READY would say that the reload went well.
 #[test]
 fn what_ends_everything_ends_no_restart() {
@@ -248,4 +264,28 @@ fn who_does_not_read_is_not_waited_for() {
     told.take();
     told.notice(1, ready());
     assert_eq!(told.take(), ["STATUS=epoch 1 serves"]);
+}
+
+/// systemd would wait for a READY that found its queue full until it has no patience any more.
+#[test]
+fn a_state_without_room_is_told_later() {
+    let mut told = Told::serving("full");
+    // As many messages as the queue takes, and more.
+    for _ in 0..64 {
+        told.step(&Asked);
+        told.step(&Begins);
+        told.settled(UnderWay, refused());
+    }
+    assert!(told.notify.deadline().is_some(), "something is late");
+    let mut states: Vec<String> = Vec::new();
+    let mut tries = 0;
+    while let Some(due) = told.notify.deadline() {
+        states.extend(told.take());
+        told.notify.retry(due);
+        tries += 1;
+        assert!(tries < 16, "it is never told");
+    }
+    states.extend(told.take());
+    let last: Vec<&String> = states.iter().rev().take(2).collect();
+    assert!(last[0].starts_with("READY=1") && last[1].starts_with("RELOADING=1"), "{last:?}");
 }
