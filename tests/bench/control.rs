@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use support::eventually;
 use support::scene::{Restarter, Scene};
@@ -93,6 +94,8 @@ fn stop_beside(kind: usize) -> f64 {
         // As many of them as can be are being served.
         ask(&control, "{\"command\":\"health\"}\n").expect("it answers");
         let pid = restarter.pid();
+        // One that has just answered is warm, and its pages are there: let all begin from rest.
+        thread::sleep(Duration::from_millis(100));
         let sent = now_ns();
         support::processes::signal(pid, libc::SIGTERM);
         eventually("the target has ended", || {
