@@ -180,7 +180,7 @@ impl Server {
                 self.stirs = true;
                 return;
             }
-            if self.clients.len() >= self.places && !self.make_room(now) {
+            if self.is_full() && self.waits_for_room(now) {
                 return;
             }
             let Some(listener) = self.listener.as_ref().filter(|_| self.paused.is_none()) else {
@@ -211,25 +211,27 @@ impl Server {
         if peer.user != 0 && peer.user != geteuid().as_raw() {
             let why = format!("user {} may not; root and our own user may", peer.user);
             client.send(&error(&why).line());
-        } else if self.clients.len() >= self.places {
+        } else if self.is_full() && !self.drop_silent(now) {
             client.send(&error("too many clients wait already").line());
         } else if client.listen_to() {
             self.clients.push(client);
         }
     }
 
-    /// Makes room for one more, if that can be; whether somebody may be let in, be it to be told that
-    /// there is none. All have been listened to.
-    fn make_room(&mut self, now: Moment) -> bool {
-        if self.drop_silent(now) {
-            return true;
-        }
-        let newest = self.clients.iter().find_map(|client| match client.state {
+    fn is_full(&self) -> bool {
+        self.clients.len() >= self.places
+    }
+
+    /// Whether nobody is let in for a moment, since room will be made by one who has come too
+    /// recently for that. All have been listened to.
+    fn waits_for_room(&mut self, now: Moment) -> bool {
+        let first_silent = self.clients.iter().find_map(|client| match client.state {
             State::Silent { since, .. } => Some(since),
             State::Asks(_) | State::Restart(_) | State::Stop => None,
         });
-        self.paused = newest.map(|since| since + GRACE);
-        newest.is_none()
+        let room = first_silent.map(|since| since + GRACE).filter(|room| now < *room);
+        self.paused = room.or(self.paused);
+        room.is_some()
     }
 
     /// Has the one leave who has said nothing for the longest time, if there is one.

@@ -17,12 +17,12 @@ use crate::sys;
 const LINES: usize = 20;
 /// How much of a line is remembered, in bytes.
 const REMEMBERED: usize = 512;
-/// How often is read before signals and exits are looked at again, and after the end: enough for
-/// the 64 KiB that a pipe holds, of which each read takes half a buffer at least.
+/// How often is read before signals and exits are looked at again: enough for the 64 KiB that a pipe
+/// holds, of which each read takes half a buffer at least.
 const READS_A_TURN: usize = 40;
-/// How often so much is read at the end: a pipe holds 1 MiB at most (`pipe-max-size`), unless root has
-/// changed that.
-const TURNS_AT_END: usize = 16;
+/// And at the end: a check may have made its pipe larger, up to 1 MiB (`pipe-max-size`) unless root
+/// has changed that, and one that somebody else goes on filling must have its bound.
+const READS_AT_END: usize = 16 * READS_A_TURN;
 
 /// The output of the check that runs, or ran last.
 #[derive(Debug, Default)]
@@ -58,8 +58,12 @@ impl Capture {
 
     /// Passes on what has come, as much of it as one turn has time for.
     pub(super) fn take_in(&mut self, log: &mut Log) {
+        self.read(READS_A_TURN, log);
+    }
+
+    fn read(&mut self, times: usize, log: &mut Log) {
         if let Some(pipe) = &mut self.pipe
-            && !self.lines.take_in(pipe, &mut |lines| log.pass_on(lines))
+            && !self.lines.take_in(pipe, times, &mut |lines| log.pass_on(lines))
         {
             // The check may go on, but nobody will write any more.
             self.close(log);
@@ -71,10 +75,7 @@ impl Capture {
     /// What has left the group may hold the pipe for as long as it likes, and is heard no more.
     pub(super) fn end(&mut self, group: Pid, log: &mut Log) {
         if self.check.take_if(|check| *check == group).is_some() {
-            // A check may have made its pipe larger; one that somebody else fills has its bound.
-            for _ in 0..TURNS_AT_END {
-                self.take_in(log);
-            }
+            self.read(READS_AT_END, log);
             self.close(log);
         }
     }
@@ -117,9 +118,14 @@ struct Lines {
 }
 
 impl Lines {
-    /// Reads as much as one turn has time for; whether more may ever come.
-    fn take_in(&mut self, from: &mut impl Read, pass_on: &mut impl FnMut(&[u8])) -> bool {
-        for _ in 0..READS_A_TURN {
+    /// Reads so many times at most, and no more than there is; whether more may ever come.
+    fn take_in(
+        &mut self,
+        from: &mut impl Read,
+        times: usize,
+        pass_on: &mut impl FnMut(&[u8]),
+    ) -> bool {
+        for _ in 0..times {
             match self.read(from, pass_on) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Ok(0) | Err(_) => return false,
@@ -275,15 +281,15 @@ mod tests {
             let output: Vec<u8> = line.into_iter().cycle().take(2 * PIPE).collect();
             let mut lines = Lines::default();
             let mut rest = &output[..PIPE];
-            lines.take_in(&mut rest, &mut |_| ());
+            lines.take_in(&mut rest, READS_A_TURN, &mut |_| ());
             assert_eq!(rest.len(), 0, "lines of {length}");
             // Now with a line that has begun.
             let mut rest = &output[PIPE..];
-            lines.take_in(&mut rest, &mut |_| ());
+            lines.take_in(&mut rest, READS_A_TURN, &mut |_| ());
             assert_eq!(rest.len(), 0, "lines of {length}");
         }
         let mut passed = 0;
-        let more = Lines::default().take_in(&mut io::repeat(b'y'), &mut |lines| {
+        let more = Lines::default().take_in(&mut io::repeat(b'y'), READS_A_TURN, &mut |lines| {
             passed += lines.len();
             assert!(passed < 4 * PIPE, "there is no end to it");
         });

@@ -272,6 +272,7 @@ impl Driver {
         // turn that follows looks at everything anyway.
         let polled = poll(&mut fds, timeout);
         if polled == Err(Errno::EINVAL) {
+            // More descriptors than we may have by now, and without clients there are fewer.
             self.server.drop_all();
             return;
         }

@@ -100,7 +100,7 @@ fn serving(scene: &Scene, options: &[&str]) -> Restarter {
     let restarter = scene.restarter(options, &scene.probe(SERVER)).start();
     restarter.says(" ready epoch=0 ");
     // Whoever answers a signal listens as well.
-    restarter.settle();
+    restarter.listens();
     restarter
 }
 
@@ -221,8 +221,7 @@ fn health() {
     let target = scene.probe("ignore=TERM wait");
     let mut restarter = scene.restarter(&["--ready", &ready], &target).start();
     restarter.says(" started epoch=0 ");
-    // Clients are listened to when the loop begins.
-    restarter.settle();
+    restarter.listens();
     assert_prints(&restarter.send(&["health"]), 1, "unhealthy: no epoch is ready\n");
     File::create(scene.path("is-ready")).expect("a file in our folder");
     restarter.says(" ready epoch=0 ");

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -319,6 +320,14 @@ impl Restarter {
     /// Runs `--send` with these words against it, to the client's end.
     pub fn send(&self, words: &[&str]) -> Answer {
         self.control.send(words)
+    }
+
+    /// Waits until clients are listened to: where others make their sockets at the same moment, it
+    /// tries again a little later.
+    pub fn listens(&self) {
+        eventually("clients are listened to", || {
+            UnixStream::connect(self.control.path()).map(drop)
+        });
     }
 
     /// Where its control socket is, unless an option says otherwise.
