@@ -99,7 +99,6 @@ fn assert_prints(answer: &Answer, code: i32, out: &str) {
 fn serving(scene: &Scene, options: &[&str]) -> Restarter {
     let restarter = scene.restarter(options, &scene.probe(SERVER)).start();
     restarter.says(" ready epoch=0 ");
-    // Whoever answers a signal listens as well.
     restarter.listens();
     restarter
 }
