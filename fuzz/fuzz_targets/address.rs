@@ -1,5 +1,5 @@
-//! See [`fuzz::address`].
+//! See [`fuzz::http::address`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::address(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::http::address(data));

@@ -1,5 +1,5 @@
-//! See [`fuzz::arguments`].
+//! See [`fuzz::envoy::arguments`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::arguments(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envoy::arguments(data));

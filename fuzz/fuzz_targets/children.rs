@@ -1,5 +1,5 @@
-//! See [`fuzz::children`].
+//! See [`fuzz::proc::children`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::children(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::proc::children(data));

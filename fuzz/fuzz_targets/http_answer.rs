@@ -1,5 +1,5 @@
-//! See [`fuzz::http_answer`].
+//! See [`fuzz::http::http_answer`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::http_answer(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::http::http_answer(data));

@@ -1,5 +1,5 @@
-//! See [`fuzz::maps`].
+//! See [`fuzz::envoy::maps`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::maps(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envoy::maps(data));

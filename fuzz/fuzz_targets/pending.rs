@@ -1,5 +1,5 @@
-//! See [`fuzz::pending`].
+//! See [`fuzz::envoy::pending`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::pending(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envoy::pending(data));

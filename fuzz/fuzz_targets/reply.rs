@@ -1,5 +1,5 @@
-//! See [`fuzz::reply`].
+//! See [`fuzz::control::reply`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::reply(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::control::reply(data));

@@ -1,5 +1,5 @@
-//! See [`fuzz::request`].
+//! See [`fuzz::control::request`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::request(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::control::request(data));

@@ -1,5 +1,5 @@
-//! See [`fuzz::server_info`].
+//! See [`fuzz::envoy::server_info`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::server_info(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envoy::server_info(data));

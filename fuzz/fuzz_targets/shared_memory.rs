@@ -1,5 +1,5 @@
-//! See [`fuzz::shared_memory`].
+//! See [`fuzz::memory::shared_memory`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::shared_memory(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::memory::shared_memory(data));

@@ -1,5 +1,5 @@
-//! See [`fuzz::sockets`].
+//! See [`fuzz::envoy::sockets`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::sockets(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::envoy::sockets(data));

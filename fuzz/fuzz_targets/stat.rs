@@ -1,5 +1,5 @@
-//! See [`fuzz::stat`].
+//! See [`fuzz::proc::stat`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::stat(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::proc::stat(data));

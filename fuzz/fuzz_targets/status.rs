@@ -1,5 +1,5 @@
-//! See [`fuzz::status`].
+//! See [`fuzz::proc::status`].
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::status(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::proc::status(data));
