@@ -10,10 +10,11 @@ use std::time::Duration;
 use support::eventually;
 use support::scene::{Restarter, Scene};
 
-use crate::latency::{micros, now_ns, signal_time};
+use crate::latency::{micros, now_ns};
 use crate::peers::Peer;
 use crate::stats::median;
 use crate::table::Table;
+use support::journal::Journal;
 
 const WARM_UP: usize = 10;
 /// More than have a place.
@@ -106,4 +107,12 @@ fn stop_beside(kind: usize) -> f64 {
         drop(hanging);
         micros(sent, signal_time(&journal, child))
     })
+}
+
+/// When a probe caught its last signal.
+fn signal_time(journal: &Journal, pid: i32) -> i64 {
+    let entries = journal.entries();
+    let last = entries.iter().rfind(|entry| entry.pid == pid && entry.word == "signal");
+    let last = last.unwrap_or_else(|| panic!("no signal in {entries:?}"));
+    last.rest.split(' ').nth(1).and_then(|time| time.parse().ok()).expect("NUMBER TIME SENDER")
 }

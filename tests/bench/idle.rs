@@ -1,95 +1,121 @@
 //! What an init costs while nothing happens.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use support::eventually;
+use support::processes;
 use support::scene::Scene;
 
 use crate::peers::Peer;
+use crate::pid1::Init;
 use crate::stats::median;
-use crate::table::Table;
+use crate::table::{Cell, Table};
+use crate::trace::{self, Trace};
 
-/// How long the idle restarter is watched.
-const WATCHED: Duration = Duration::from_secs(10);
+/// How long the idle ones are watched.
+const WATCHED: Duration = Duration::from_secs(60);
+/// A target that is no server is ready for us after a second; we are idle from then on.
+const REST: Duration = Duration::from_millis(2_500);
+/// How often memory is looked at.
+const TIMES: usize = 3;
 
-/// Resident memory once a target has run for two seconds, threads, and the size of the file.
-pub(crate) fn memory(peers: &[Peer], table: &mut Table) {
-    let mut resident = Vec::new();
-    let mut anonymous = Vec::new();
-    let mut size = Vec::new();
-    let mut later = Vec::new();
-    for peer in peers {
-        let mut values = [Vec::new(), Vec::new()];
-        let mut after_signal = Vec::new();
-        for _ in 0..5 {
-            let scene = Scene::new();
-            let target = scene.probe("wait");
-            let words: Vec<String> = peer.words.iter().cloned().chain(target).collect();
-            let mut init = scene.command(&words).stderr(Stdio::null()).spawn().expect("an init");
-            scene.journal().await_ready(1);
-            // A target that is no server is ready after a second; we are idle from then on.
-            std::thread::sleep(Duration::from_secs(2));
-            for (values, field) in values.iter_mut().zip(["VmRSS", "RssAnon"]) {
-                values.push(status(init.id(), field));
-            }
-            // What a signal touches must not stay resident for good.
-            support::processes::signal(i32::try_from(init.id()).expect("a pid"), libc::SIGWINCH);
-            std::thread::sleep(Duration::from_millis(100));
-            after_signal.push(status(init.id(), "VmRSS"));
-            drop(scene);
-            init.wait().expect("it is our child");
-        }
-        later.push(Some(median(&mut after_signal)));
-        let [mut all, mut own] = values;
-        resident.push(Some(median(&mut all)));
-        anonymous.push(Some(median(&mut own)));
-        let file = fs::metadata(&peer.words[0]).expect("a program");
-        #[expect(clippy::cast_precision_loss, reason = "programs are small")]
-        size.push(Some(file.len() as f64 / 1024.0));
+/// What is measured of a process.
+type Measured = fn(i32) -> f64;
+
+fn start_all(scene: &Scene, peers: &[Peer]) -> Vec<Init> {
+    let start = |peer| Init::start(scene, peer, &[], "to=voice wait");
+    let mut inits: Vec<Init> = peers.iter().map(start).collect();
+    for init in &mut inits {
+        init.hear("ready");
     }
-    table.row("resident memory, KiB", resident);
-    table.row("the same after a signal, KiB", later);
-    table.row("anonymous memory, KiB", anonymous);
-    table.row("size of the file, KiB", size);
+    thread::sleep(REST);
+    inits
 }
 
-fn status(pid: u32, field: &str) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a known field");
-    let number = line.trim_start_matches(':').split_whitespace().next();
-    number.and_then(|number| number.parse().ok()).expect("a number")
+/// Memory once a target has run for a while, threads, descriptors, and the size of the file; of
+/// those that put processes between themselves and the target, of all of these together.
+pub(crate) fn memory(peers: &[Peer], table: &mut Table) {
+    const ROWS: [(&str, Measured); 6] = [
+        ("resident memory, KiB", |pid| rollup(pid, "Rss:")),
+        ("anonymous memory, KiB", |pid| rollup(pid, "Anonymous:")),
+        ("private dirty memory, KiB", |pid| rollup(pid, "Private_Dirty:")),
+        ("resident memory after a SIGWINCH, KiB", |pid| rollup(pid, "Rss:")),
+        ("threads", threads),
+        ("descriptors", descriptors),
+    ];
+    const AFTER_SIGNAL: usize = 3;
+    let scene = Scene::new();
+    let mut values = [const { Vec::new() }; ROWS.len()];
+    for _ in 0..TIMES {
+        let inits = start_all(&scene, peers);
+        for (row, (values, (_, value))) in values.iter_mut().zip(ROWS).enumerate() {
+            if row == AFTER_SIGNAL {
+                // What a signal touches must not stay resident for good.
+                for init in &inits {
+                    init.signal(libc::SIGWINCH);
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            let of = |init: &Init| init.processes().into_iter().map(value).sum::<f64>();
+            values.push(inits.iter().map(of).collect::<Vec<_>>());
+        }
+    }
+    for ((what, _), values) in ROWS.iter().zip(&values) {
+        let cell = |peer: usize| {
+            let mut values: Vec<f64> = values.iter().map(|values| values[peer]).collect();
+            Cell::Figure(median(&mut values))
+        };
+        table.row(what, (0..peers.len()).map(cell).collect());
+    }
+    let size = |peer: &Peer| fs::metadata(peer.file()).expect("a program").len();
+    #[expect(clippy::cast_precision_loss, reason = "programs are small")]
+    let size = |peer| Cell::Figure(size(peer) as f64 / 1024.0);
+    table.row("size of the file, KiB", peers.iter().map(size).collect());
 }
 
-/// The system calls of ten idle seconds, counted by strace, and our threads.
-pub(crate) fn system_calls(_: &[Peer], table: &mut Table) {
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+fn rollup(pid: i32, field: &str) -> f64 {
+    number(&format!("/proc/{pid}/smaps_rollup"), field)
+}
+
+fn threads(pid: i32) -> f64 {
+    number(&format!("/proc/{pid}/status"), "Threads:")
+}
+
+fn number(file: &str, field: &str) -> f64 {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let value = text.lines().find_map(|line| line.strip_prefix(field)).expect("a known field");
+    value.split_whitespace().next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are few")]
+fn descriptors(pid: i32) -> f64 {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count() as f64
+}
+
+/// The system calls and the wake-ups of an idle minute, the same for all. Of each there are two,
+/// since those that strace watches are woken by it.
+pub(crate) fn idle(peers: &[Peer], table: &mut Table) {
+    let scene = Scene::new();
+    let inits = start_all(&scene, peers);
+    let traced = start_all(&scene, peers);
+    let everybody: Vec<i32> = traced.iter().flat_map(Init::processes).collect();
+    let trace = trace::possible().then(|| Trace::attach(&scene, &everybody));
+    let switches = |init: &Init| init.processes().into_iter().map(processes::switches).sum::<u64>();
+    let before: Vec<u64> = inits.iter().map(switches).collect();
+    thread::sleep(WATCHED);
+    let woken = inits.iter().zip(&before).map(|(init, before)| switches(init) - before);
+    #[expect(clippy::cast_precision_loss, reason = "there are few")]
+    let cell = |number: u64| Cell::Figure(number as f64);
+    table.row("wake-ups in an idle minute", woken.map(cell).collect());
+    let Some(trace) = trace else {
         eprintln!("strace is not installed, so idle system calls are left out");
         return;
-    }
-    let scene = Scene::new();
-    let restarter = scene.restarter(&[], &scene.probe("wait")).start();
-    restarter.says("ready epoch=0");
-    let pid = restarter.pid();
-    let trace = scene.place("trace");
-    let pid_word = pid.to_string();
-    let words = ["strace", "-f", "-o", &trace, "-p", &pid_word];
-    let mut strace = scene.command(&words).stderr(Stdio::null()).spawn().expect("strace");
-    let traced = || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
     };
-    eventually("strace has attached", || if traced() { Ok(()) } else { Err(()) });
-    std::thread::sleep(WATCHED);
-    let strace_pid = i32::try_from(strace.id()).expect("a pid is an int");
-    support::processes::signal(strace_pid, libc::SIGINT);
-    strace.wait().expect("it is our child");
-    let lines = fs::read_to_string(&trace).unwrap_or_default();
-    // The call that strace found it waiting in is shown, resumed and unfinished.
-    let calls =
-        lines.lines().filter(|line| !line.contains("<unfinished") && !line.contains("resum"));
-    #[expect(clippy::cast_precision_loss, reason = "there are few")]
-    table.ours("system calls in ten idle seconds", calls.count() as f64);
-    table.ours("threads", status(u32::try_from(pid).expect("a pid"), "Threads"));
+    let said = trace.finish();
+    let calls = |init: &Init| {
+        init.processes().into_iter().map(|pid| trace::all_calls_of(&said, pid)).sum::<usize>()
+    };
+    let calls = traced.iter().map(|init| cell(calls(init) as u64));
+    table.row("system calls in an idle minute", calls.collect());
 }

@@ -1,9 +1,12 @@
 //! What clients have counted.
 
 use std::fmt;
+use std::time::Instant;
 
 /// How many losses are told in words.
 const TOLD: usize = 10;
+/// How many are kept with their moment; a service that is gone loses more than anybody reads.
+const KEPT: usize = 100_000;
 
 /// What is asked, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +61,21 @@ pub struct Count {
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     counts: [Count; Kind::ALL.len()],
-    /// The first losses in words.
-    losses: Vec<String>,
+    /// The first losses, in their order.
+    losses: Vec<Missed>,
+}
+
+/// One request that was lost.
+#[derive(Clone, Debug)]
+pub struct Missed {
+    /// When that was noticed.
+    pub at: Instant,
+    /// What was asked.
+    pub kind: Kind,
+    /// How it was lost.
+    pub loss: Loss,
+    /// The same in words, with the time since the clients began.
+    pub words: String,
 }
 
 impl Kind {
@@ -133,9 +149,14 @@ impl Figures {
 
     pub(crate) fn lose(&mut self, kind: Kind, loss: Loss, words: impl FnOnce() -> String) {
         self.of_mut(kind).lost[loss as usize] += 1;
-        if self.losses.len() < TOLD {
-            self.losses.push(words());
+        if self.losses.len() < KEPT {
+            self.losses.push(Missed { at: Instant::now(), kind, loss, words: words() });
         }
+    }
+
+    /// The losses one by one, in their order; of very many the first.
+    pub fn losses(&self) -> &[Missed] {
+        &self.losses
     }
 
     /// Those of all kinds together.
@@ -169,8 +190,8 @@ impl fmt::Display for Figures {
             }
             writeln!(f, ", {repeated} repeated, {told} closed as told, {dropped} without a word")?;
         }
-        for loss in &self.losses {
-            writeln!(f, "  {loss}")?;
+        for Missed { words, .. } in self.losses.iter().take(TOLD) {
+            writeln!(f, "  {words}")?;
         }
         Ok(())
     }

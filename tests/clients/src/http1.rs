@@ -63,6 +63,14 @@ pub(crate) async fn ask_once(context: Arc<Context>, path: String) {
     once(&context, Kind::Long, &path).await;
 }
 
+/// One long request after the other, each on a connection of its own.
+pub(crate) async fn keep_asking(context: Arc<Context>, path: String) {
+    while context.goes_on() {
+        once(&context, Kind::Long, &path).await;
+        time::sleep(PAUSE).await;
+    }
+}
+
 /// A connection that is idle until it is to be asked a long request.
 pub(crate) async fn hold(context: Arc<Context>, path: String) {
     let mut held = None;

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use figures::{Count, Figures, Kind, Loss};
+pub use figures::{Count, Figures, Kind, Loss, Missed};
 pub use front::Front;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -145,6 +145,15 @@ impl Population {
             } else {
                 self.spawn(|context| http2::ask_once(context, path));
             }
+        }
+    }
+
+    /// Has so many clients more ask one request after the other that takes this long, each on a new
+    /// connection, in turn answered at its end and bit by bit.
+    pub fn keep_sending_long(&mut self, clients: usize, time: Duration) {
+        for turn in 0..clients {
+            let path = upstream::long(time, turn % 2 == 0);
+            self.spawn(|context| http1::keep_asking(context, path));
         }
     }
 
