@@ -54,6 +54,8 @@ pub struct Log {
     /// Found at the first line, so that the first epoch does not wait for it.
     sink: Option<Sink>,
     lost: u64,
+    /// What was written last is the beginning of a line: a disk was full in the middle of it.
+    torn: bool,
 }
 
 /// What a line is made of.
@@ -74,7 +76,7 @@ pub struct Record<'a> {
 impl Log {
     /// A log that has written nothing yet.
     pub fn new(format: Format, level: Level) -> Self {
-        Self { format, level, sink: None, lost: 0 }
+        Self { format, level, sink: None, lost: 0, torn: false }
     }
 
     /// Whether lines of this level are written.
@@ -115,7 +117,9 @@ impl Log {
             let message = &format_args!("{} lines before this one were lost", self.lost);
             let lost =
                 Record { level: Level::Warn, event: "lost", epoch: None, pid: None, message };
-            if self.put(line(self.format, &lost).as_bytes()) == 0 {
+            // One that was torn does not tear this one.
+            let end = if self.torn { "\n" } else { "" };
+            if self.put(format!("{end}{}", line(self.format, &lost)).as_bytes()) == 0 {
                 self.lost = 0;
             }
         }
@@ -132,14 +136,20 @@ impl Log {
             Sink::Asked => write_if_ready(lines),
             Sink::Closed => return 0,
         };
-        number_of(&lines[written.unwrap_or(0)..])
+        let (written, missing) = lines.split_at(written.unwrap_or(0));
+        if let Some(last) = written.last() {
+            self.torn = *last != b'\n';
+        }
+        number_of(missing)
     }
 }
 
 impl Sink {
     fn find() -> Self {
         match sys::file_type(STDERR) {
-            Err(_) => Self::Closed,
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Self::Closed,
+            // A file system that does not answer, say.
+            Err(_) => Self::Asked,
             Ok(libc::S_IFSOCK) => Self::Socket,
             // A file opened anew would be written from its beginning.
             Ok(libc::S_IFREG | libc::S_IFBLK) => Self::File,
@@ -199,7 +209,8 @@ fn number_of(lines: &[u8]) -> u64 {
     lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
-fn line(format: Format, record: &Record<'_>) -> String {
+/// A record as the log writes it, with its newline.
+pub fn line(format: Format, record: &Record<'_>) -> String {
     let mut line = String::new();
     // Writing to a string cannot fail.
     let _ = match format {
@@ -343,5 +354,6 @@ mod tests {
     fn the_date_is_utc() {
         let new_year = Duration::from_secs(1_767_225_600);
         assert_eq!(sys::utc(new_year), [2026, 1, 1, 0, 0, 0]);
+        assert_eq!(sys::utc(Duration::from_secs(1_767_225_599)), [2025, 12, 31, 23, 59, 59]);
     }
 }

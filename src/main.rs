@@ -8,6 +8,9 @@
 
 use hot_restarter::{driver, sys};
 
+#[global_allocator]
+static ALLOCATOR: sys::Allocator = sys::Allocator;
+
 /// What the C library calls.
 ///
 /// # Safety

@@ -1,7 +1,8 @@
 //! How often the kernel's out-of-memory killer has struck in our cgroup.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::procfs;
 
 /// The number of processes that the out-of-memory killer has ended in our cgroup, from
 /// `memory.events` (v2) or `memory.oom_control` (v1); `None` where the kernel does not tell.
@@ -11,26 +12,30 @@ pub fn oom_kills() -> Option<u64> {
 
 /// The same as the files below another root have it.
 fn oom_kills_below(root: &Path) -> Option<u64> {
-    let membership = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
+    let read = |path: PathBuf| String::from_utf8(procfs::read(path).ok()?).ok();
+    let membership = read(root.join("proc/self/cgroup"))?;
+    let mounts = read(root.join("proc/self/mountinfo"))?;
     let counter = [Version::V1, Version::V2]
         .into_iter()
         .filter_map(|version| locate(version, &membership, &mounts))
-        .map(|path| root.join(path.strip_prefix("/").unwrap_or(&path)))
-        .find(|path| path.exists())?;
-    parse_oom_kills(&fs::read_to_string(counter).ok()?)
+        .find_map(|path| read(root.join(path.strip_prefix("/").unwrap_or(&path))))?;
+    parse_oom_kills(&counter)
 }
 
 /// The two kinds of cgroup hierarchy; a machine may have both, and then memory is of one.
 #[derive(Clone, Copy, Debug)]
-enum Version {
+pub enum Version {
+    /// A hierarchy for each controller.
     V1,
+    /// One hierarchy for all.
     V2,
 }
 
 /// Where a hierarchy keeps our cgroup's counter: the mount point, and below it our path as far
 /// as it lies below the mount's own root. In a container both are usually the same cgroup.
-fn locate(version: Version, membership: &str, mounts: &str) -> Option<PathBuf> {
+///
+/// `membership` is `/proc/self/cgroup`, `mounts` is `/proc/self/mountinfo`.
+pub fn locate(version: Version, membership: &str, mounts: &str) -> Option<PathBuf> {
     let path = membership.lines().find_map(|line| {
         // hierarchy:controllers:path
         let mut fields = line.splitn(3, ':').skip(1);
@@ -55,13 +60,15 @@ fn locate(version: Version, membership: &str, mounts: &str) -> Option<PathBuf> {
             ),
             Version::V2 => (kind == "cgroup2", "memory.events"),
         };
+        // Joined, a path from the root of all would stand alone.
         let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
+        let below = below.strip_prefix("/").unwrap_or(below);
         ours.then(|| Path::new(point).join(below).join(file))
     })
 }
 
 /// The `oom_kill` line, which both versions write alike.
-fn parse_oom_kills(text: &str) -> Option<u64> {
+pub fn parse_oom_kills(text: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix("oom_kill "))
         .and_then(|count| count.trim().parse().ok())
@@ -69,6 +76,8 @@ fn parse_oom_kills(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// What is read of a machine that has these files.

@@ -17,6 +17,9 @@ use crate::supervisor::Pid;
 /// The longest file under `/proc` that we read; a process may have a million mappings.
 const READ_LIMIT: u64 = 16 << 20;
 
+/// How much is read at once at first: the kernel gives out no more of most of its files in one go.
+const ROOM: usize = 4096;
+
 /// How often the children of a process that reaps meanwhile are read at most.
 const CHILDREN_READ: usize = 3;
 
@@ -64,7 +67,9 @@ impl Procfs {
             return ours.map(|stat| stat.pid).collect();
         }
         if parent == self.own {
-            return child_files(parent);
+            // We have one thread, whose children are all that there are.
+            let text = read(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+            return parse_children(&String::from_utf8_lossy(&text)).collect();
         }
         // The kernel may leave out a living child while its parent reaps older ones (measured: 3
         // of 8,032 reads), so what is not ours is read until it adds nothing.
@@ -197,10 +202,20 @@ pub fn process_group(pid: Pid) -> Option<Pid> {
     Some(Pid(group.as_raw()))
 }
 
-fn read(path: impl Into<PathBuf>) -> io::Result<Vec<u8>> {
+/// A file of the kernel's, which does not tell its size beforehand.
+pub fn read(path: impl Into<PathBuf>) -> io::Result<Vec<u8>> {
+    // On the stack, where most fit: the allocator would map pages for so much, and unmap them.
+    let mut room = [0; ROOM];
+    let mut file = File::open(path.into())?.take(READ_LIMIT);
     let mut bytes = Vec::new();
-    File::open(path.into())?.take(READ_LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    loop {
+        match file.read(&mut room) {
+            Ok(0) => return Ok(bytes),
+            Ok(length) => bytes.extend_from_slice(&room[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What the kernel ends with a zero byte each.

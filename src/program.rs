@@ -8,6 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access};
 
 use crate::control::wire::Command;
@@ -161,12 +163,16 @@ impl Program {
 
     /// Whether it could be executed, as far as that can be told without doing so.
     pub fn find(&self) -> Result<(), StartFailure> {
-        let paths = || self.paths().filter(|path| path.exists());
-        if paths().any(|path| path.is_file() && access(path.as_path(), AccessFlags::X_OK).is_ok()) {
-            return Ok(());
+        let mut found = None;
+        for path in self.paths() {
+            match may_execute(&path) {
+                Ok(()) => return Ok(()),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => found = found.or(Some(errno)),
+            }
         }
-        let errno = if paths().next().is_some() { libc::EACCES } else { libc::ENOENT };
-        Err(self.explain(&LaunchError::Execute(io::Error::from_raw_os_error(errno))))
+        let errno = found.unwrap_or(Errno::ENOENT);
+        Err(self.explain(&LaunchError::Execute(errno.into())))
     }
 
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
@@ -176,6 +182,7 @@ impl Program {
     fn explain(&self, error: &LaunchError) -> StartFailure {
         let (exit, why) = match error {
             LaunchError::Fork(error) => (Exit::Failure, format!("cannot fork: {error}")),
+            LaunchError::Prepare(what, error) => (Exit::Failure, format!("cannot {what}: {error}")),
             LaunchError::Execute(error) => {
                 // The first that is there at all, be it a link to nothing.
                 let found = self.paths().find(|path| path.symlink_metadata().is_ok());
@@ -184,6 +191,12 @@ impl Program {
         };
         StartFailure { exit, why }
     }
+}
+
+/// Whether a file is there and may be executed; EACCES for what is no file.
+fn may_execute(path: &Path) -> nix::Result<()> {
+    let kind = stat(path)?.st_mode & libc::S_IFMT;
+    if kind == libc::S_IFREG { access(path, AccessFlags::X_OK) } else { Err(Errno::EACCES) }
 }
 
 fn explain_execute(program: &OsStr, found: Option<&Path>, error: &io::Error) -> (Exit, String) {
@@ -245,8 +258,8 @@ fn head(path: &Path) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// What a script's `#!` line names.
-fn interpreter(head: &[u8]) -> Option<String> {
+/// What a script's `#!` line names, as it is shown to a person.
+pub fn interpreter(head: &[u8]) -> Option<String> {
     let line = head.split(|byte| *byte == b'\n').next()?.strip_prefix(b"#!")?;
     let line = String::from_utf8_lossy(line);
     // A script that was written on Windows asks for an interpreter whose name ends in "\r".

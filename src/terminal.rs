@@ -42,7 +42,10 @@ impl Terminal {
     /// Gives the foreground to another group, with `None` to our own, unless we never had it or
     /// somebody who lives has taken it since.
     pub fn give(&mut self, group: Option<Pid>) {
-        let (Some(lent_to), Some(foreground)) = (self.lent_to, sys::foreground_group(STDIN)) else {
+        let Some(lent_to) = self.lent_to else {
+            return;
+        };
+        let Some(foreground) = sys::foreground_group(STDIN) else {
             return;
         };
         // A shell that was an epoch may have left it to a job that is gone.

@@ -159,16 +159,40 @@ pub fn parse(
     arguments: &[OsString],
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Invocation> {
+    let (variables, warnings) = variables(environment);
+    if let Some(words) = without_options(arguments) {
+        let settings = Settings { matches: None, variables };
+        return config(&settings, words.to_vec(), warnings);
+    }
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Invocation::Print(error.to_string())),
         Err(error) => return Err(usage(&error)),
     };
-    let (variables, warnings) = variables(environment);
-    let settings = Settings { matches: &matches, variables };
-    if let Some(errand) = send::errand(&settings)? {
+    let settings = Settings { matches: Some(&matches), variables };
+    if let Some(errand) = send::errand(&matches, &settings)? {
         return Ok(Invocation::Send(errand));
     }
+    let words: Vec<OsString> =
+        matches.get_many(PROGRAM).map(|words| words.cloned().collect()).unwrap_or_default();
+    ensure!(words.first().is_some_and(|program| !program.is_empty()), "PROGRAM is empty");
+    config(&settings, words, warnings)
+}
+
+/// PROGRAM and its arguments, where no option stands before them, as in most images: a parser is
+/// not even set up then, which would take as long as half of all that we do before the first fork.
+fn without_options(arguments: &[OsString]) -> Option<&[OsString]> {
+    let words = arguments.get(1..)?;
+    let program = words.first()?.as_encoded_bytes();
+    (!program.is_empty() && !program.starts_with(b"-")).then_some(words)
+}
+
+/// What was set, checked as a whole.
+fn config(
+    settings: &Settings<'_>,
+    words: Vec<OsString>,
+    warnings: Vec<String>,
+) -> Result<Invocation> {
     let (readiness, probe, url) = match settings.read(&READY, values::probe)?.unwrap_or(Probe::Auto)
     {
         Probe::Auto => (Readiness::Auto, None, None),
@@ -224,9 +248,6 @@ pub fn parse(
     let termination_log = settings.path(&TERMINATION_LOG)?;
     let log_format = settings.read(&LOG_FORMAT, values::log_format)?.unwrap_or(Format::Text);
     let log_level = settings.read(&LOG_LEVEL, values::log_level)?.unwrap_or(Level::Info);
-    let words: Vec<OsString> =
-        matches.get_many(PROGRAM).map(|words| words.cloned().collect()).unwrap_or_default();
-    ensure!(words.first().is_some_and(|program| !program.is_empty()), "PROGRAM is empty");
     Ok(Invocation::Run(Box::new(Config {
         words,
         policy,
@@ -250,8 +271,8 @@ pub fn termination_log(
     arguments: &[OsString],
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Option<PathBuf> {
-    let matches = command().ignore_errors(true).try_get_matches_from(arguments).unwrap_or_default();
-    let settings = Settings { matches: &matches, variables: variables(environment).0 };
+    let matches = as_far_as_possible(arguments);
+    let settings = Settings { matches: matches.as_ref(), variables: variables(environment).0 };
     settings.path(&TERMINATION_LOG).ok().flatten()
 }
 
@@ -260,9 +281,16 @@ pub fn control(
     arguments: &[OsString],
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Control {
-    let matches = command().ignore_errors(true).try_get_matches_from(arguments).unwrap_or_default();
-    let settings = Settings { matches: &matches, variables: variables(environment).0 };
+    let matches = as_far_as_possible(arguments);
+    let settings = Settings { matches: matches.as_ref(), variables: variables(environment).0 };
     settings.control().unwrap_or(Control::Usual)
+}
+
+/// What a command line says before its mistake. A `--help` behind that is none, or it would be all.
+fn as_far_as_possible(arguments: &[OsString]) -> Option<ArgMatches> {
+    let command = command().ignore_errors(true);
+    let command = command.disable_help_flag(true).disable_version_flag(true);
+    command.try_get_matches_from(arguments).ok()
 }
 
 /// Whether this is the command line of a client, also one that makes no sense.
@@ -319,15 +347,21 @@ fn is_of_kubernetes(rest: &str) -> bool {
 
 /// What was set, wherever it was.
 struct Settings<'a> {
-    matches: &'a ArgMatches,
+    /// `None` where the command line sets nothing, or nothing of it can be read.
+    matches: Option<&'a ArgMatches>,
     variables: BTreeMap<&'static str, OsString>,
 }
 
 impl Settings<'_> {
+    /// The value that the command line gives to an option.
+    fn option(&self, flag: &Flag) -> Option<&OsString> {
+        self.matches?.get_one(flag.name)
+    }
+
     /// The value of an option: the command line's, else the environment's. Errors name the one
     /// that is at fault.
     fn read<T>(&self, flag: &Flag, parse: impl Fn(&str) -> Result<T>) -> Result<Option<T>> {
-        let (value, place) = if let Some(value) = self.matches.get_one::<OsString>(flag.name) {
+        let (value, place) = if let Some(value) = self.option(flag) {
             (value, format!("--{}", flag.name))
         } else if let Some(value) = self.variables.get(flag.name) {
             (value, format!("{PREFIX}{}", variable_name(flag)))
@@ -341,7 +375,7 @@ impl Settings<'_> {
 
     /// An option as it was given, for an error that is about its value.
     fn given(&self, flag: &Flag) -> String {
-        if let Some(value) = self.matches.get_one::<OsString>(flag.name) {
+        if let Some(value) = self.option(flag) {
             format!("--{} {}", flag.name, value.display())
         } else if let Some(value) = self.variables.get(flag.name) {
             format!("{PREFIX}{}={}", variable_name(flag), value.display())
@@ -379,7 +413,7 @@ impl Settings<'_> {
 
     /// The path of an option.
     fn path(&self, flag: &Flag) -> Result<Option<PathBuf>> {
-        let given = self.matches.get_one::<OsString>(flag.name);
+        let given = self.option(flag);
         ensure!(given.is_none_or(|path| !path.is_empty()), "an empty path for --{}", flag.name);
         Ok(given.or_else(|| self.variables.get(flag.name)).map(PathBuf::from))
     }
@@ -402,7 +436,7 @@ impl Settings<'_> {
 
     /// The paths of an option that may be repeated.
     fn list(&self, flag: &Flag) -> Result<Vec<PathBuf>> {
-        let given = self.matches.get_many::<OsString>(flag.name);
+        let given = self.matches.and_then(|matches| matches.get_many::<OsString>(flag.name));
         let paths: Vec<PathBuf> = match (given, self.variables.get(flag.name)) {
             (Some(given), _) => given.map(PathBuf::from).collect(),
             (None, Some(variable)) => std::env::split_paths(variable).collect(),

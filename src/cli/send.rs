@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use clap::{Arg, ArgAction, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::flags::{CONTROL, FLAGS, Kind};
 use super::{Control, PROGRAM, Settings, values};
@@ -93,8 +93,7 @@ pub(super) fn is_meant(arguments: &[OsString]) -> bool {
 }
 
 /// What is to be asked for, if the command line is a client's.
-pub(super) fn errand(settings: &Settings<'_>) -> Result<Option<Errand>> {
-    let matches = settings.matches;
+pub(super) fn errand(matches: &ArgMatches, settings: &Settings<'_>) -> Result<Option<Errand>> {
     let (wait, json) = (matches.get_flag(WAIT), matches.get_flag(JSON));
     let timeout = matches.get_one::<OsString>(TIMEOUT);
     let Some(name) = matches.get_one::<OsString>(SEND) else {

@@ -54,6 +54,26 @@ fn what_follows_the_program_is_its_own() {
     assert_eq!(config.policy.term_wait, Duration::from_millis(2500));
 }
 
+/// What is read without a parser is what the parser would have read.
+#[test]
+fn without_options_nothing_is_different() {
+    let variables = [
+        ("HOT_RESTARTER_TERM_WAIT", "7"),
+        ("HOT_RESTARTER_CHECK", "envoy --mode validate"),
+        ("HOT_RESTARTER_WATCH", "/a:/b"),
+        ("HOT_RESTARTER_CONTROL", "/c"),
+        ("HOT_RESTARTER_TYPO", "1"),
+    ];
+    for words in [&["x"][..], &["x", "-y", "--", "--help", ""], &["x", "--send", "stop"]] {
+        let after_dashes: Vec<&str> = [&["--"], words].concat();
+        let [plain, parsed] = [words, &after_dashes].map(|words| config(words, &variables));
+        assert_eq!(format!("{plain:?}"), format!("{parsed:?}"));
+        assert_eq!(plain.words, words);
+    }
+    let bad = [("HOT_RESTARTER_MAX_EPOCHS", "4")];
+    assert_eq!(refusal(&["x"], &bad), refusal(&["--", "x"], &bad));
+}
+
 #[test]
 fn the_command_line_wins_over_the_environment() {
     let variables = [("HOT_RESTARTER_TERM_WAIT", "7"), ("HOT_RESTARTER_LOG_FORMAT", "json")];
@@ -124,6 +144,8 @@ fn the_termination_log_is_known_of_a_bad_command_line() {
         (&["--termination-log", "/o", "--bogus", "x"][..], "/o"),
         (&["--termination-log=/o"], "/o"),
         (&["--term-wait", "soon", "--termination-log", "/o", "x"], "/o"),
+        (&["--termination-log", "/o", "--bogus", "--help"], "/o"),
+        (&["--termination-log", "/o", "--bogus", "-V"], "/o"),
         (&["--bogus", "x", "--termination-log", "/of-the-program"], "/v"),
         (&["x", "--termination-log", "/of-the-program"], "/v"),
         (&["--termination-log"], "/v"),

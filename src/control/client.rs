@@ -49,7 +49,8 @@ pub fn run(errand: &Errand, signals: SignalFd, inherited: Inherited) -> Exit {
     let signals = if std::process::id() == 1 {
         Some(signals)
     } else {
-        sys::give_back_signals(inherited);
+        // Where that is not allowed we end by ourselves, in time.
+        let _ = sys::give_back_signals(inherited);
         None
     };
     let shown = format!("waiting for the restarter to {}", errand.command);
@@ -111,7 +112,7 @@ fn ask(
         None => (!errand.wait).then_some(first),
     };
     let mut connection = Connection::open(&errand.control, first)?;
-    connection.send(Request { version: VERSION, command: errand.command, wait: errand.wait });
+    connection.send(Request { version: VERSION, command: errand.command, wait: errand.wait })?;
     let mut heard = false;
     loop {
         let until = if heard { last } else { Some(first) };
@@ -241,12 +242,19 @@ impl Connection {
         Self { socket, place, received: Vec::new(), scanned: 0 }
     }
 
-    /// Asks. Why it could not be asked is told by what it says or does not: a restarter that
-    /// refuses us says so without hearing us.
-    fn send(&self, request: Request) {
+    /// Asks. A restarter that refuses us says so without hearing us, so that an end that it has made
+    /// is told by what it says.
+    fn send(&self, request: Request) -> Result<(), Trouble> {
         let mut line = serde_json::to_string(&request).expect("its keys are strings");
         line.push('\n');
-        let _ = send(self.socket.as_raw_fd(), line.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+        match send(self.socket.as_raw_fd(), line.as_bytes(), MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => {
+                let (place, error) = (self.place.display(), io::Error::from(errno));
+                let why = format!("the restarter at {place} cannot be asked: {error}");
+                Err(Trouble { exit: Exit::NoAnswer, why })
+            }
+        }
     }
 
     /// The next line, newline included.
@@ -276,9 +284,11 @@ impl Connection {
             let mut fds = Vec::with_capacity(2);
             fds.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
             fds.extend(signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
-            // An error (EINTR after SIGSTOP) is as good as a spurious wake-up.
-            if poll(&mut fds, timeout) == Ok(0) {
-                progress.draw();
+            match poll(&mut fds, timeout) {
+                Ok(0) => progress.draw(),
+                // EINTR comes after SIGSTOP.
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Silence::Broken(errno.into())),
             }
             if let Some(signal) = signals.and_then(ends_us) {
                 return Err(Silence::Signal(signal));
@@ -331,12 +341,20 @@ fn ends_us(signals: &SignalFd) -> Option<Signal> {
 enum Refusal {
     /// It cannot be connected to.
     Errno(Errno),
+    /// The kernel lets us not even try, or not know who is there.
+    Hindered(io::Error),
     /// Its queue has not become shorter in time.
     Full,
     /// A user who is neither root nor we listens there.
     Stranger(u32),
     /// Whoever listens there is in a PID namespace that is neither ours nor below it.
     Elsewhere,
+}
+
+impl Refusal {
+    fn hindered(errno: Errno) -> Self {
+        Self::Hindered(errno.into())
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -355,6 +373,7 @@ impl fmt::Display for Refusal {
             }
             Self::Errno(Errno::EPROTOTYPE) => f.write_str("is no socket of a restarter"),
             Self::Errno(error) => write!(f, "cannot be connected to: {}", io::Error::from(*error)),
+            Self::Hindered(error) => write!(f, "cannot be asked by anybody: {error}"),
             Self::Full => f.write_str("does not take our connection, as if it hung"),
             Self::Stranger(user) => {
                 write!(f, "belongs to user {user}, who is neither root nor we")
@@ -369,16 +388,14 @@ fn connect_to(place: &Path, until: Moment) -> Result<OwnedFd, Refusal> {
     let address = UnixAddr::new(place).map_err(Refusal::Errno)?;
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket =
-        socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(Refusal::Errno)?;
-    let moved =
-        |error: io::Error| Refusal::Errno(Errno::from_raw(error.raw_os_error().unwrap_or(0)));
-    let socket = sys::above_stdio(socket).map_err(moved)?;
+        socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(Refusal::hindered)?;
+    let socket = sys::above_stdio(socket).map_err(Refusal::Hindered)?;
     loop {
         // Zero would be no limit at all.
         let left = (until - sys::monotonic()).max(Duration::from_millis(1));
         let seconds = left.as_secs().try_into().expect("an option takes a week at most");
         let left = TimeVal::new(seconds, left.subsec_micros().into());
-        setsockopt(&socket, sockopt::SendTimeout, &left).map_err(Refusal::Errno)?;
+        setsockopt(&socket, sockopt::SendTimeout, &left).map_err(Refusal::hindered)?;
         match connect(socket.as_raw_fd(), &address) {
             Ok(()) => return Ok(socket),
             // We were suspended and go on, with what is left of our time.
@@ -393,7 +410,7 @@ fn connect_to(place: &Path, until: Moment) -> Result<OwnedFd, Refusal> {
 /// containers of a pod share it, so it must also be a restarter that we can see: 0 is the pid of a
 /// process in a PID namespace that is neither ours nor below it.
 fn of_a_friend(socket: OwnedFd) -> Result<OwnedFd, Refusal> {
-    let peer = getsockopt(&socket, sockopt::PeerCredentials).map_err(Refusal::Errno)?;
+    let peer = getsockopt(&socket, sockopt::PeerCredentials).map_err(Refusal::hindered)?;
     let friends = [0, unistd::geteuid().as_raw()];
     match (friends.contains(&peer.uid()), peer.pid()) {
         (false, _) => Err(Refusal::Stranger(peer.uid())),

@@ -9,7 +9,6 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
@@ -215,14 +214,16 @@ pub fn is_taken(control: &Control) -> bool {
 
 /// Keeps other restarters out of a folder while a socket is made there: one that does not listen
 /// yet looks like one whose owner is dead. Where folders cannot be locked we do without.
-fn lock_folder(path: &Path) -> Result<Option<Flock<File>>, Obstacle> {
+///
+/// The lock goes with the file.
+fn lock_folder(path: &Path) -> Result<Option<File>, Obstacle> {
     let Ok(folder) = path.parent().ok_or(io::ErrorKind::NotFound.into()).and_then(open_folder)
     else {
         return Ok(None);
     };
-    match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EAGAIN)) => Err(Obstacle::Locked),
+    match sys::lock_without_waiting(&folder) {
+        Ok(()) => Ok(Some(folder)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Obstacle::Locked),
         Err(_) => Ok(None),
     }
 }
@@ -236,7 +237,11 @@ fn open_folder(path: &Path) -> io::Result<File> {
 
 /// Removes the socket of a dead predecessor, and of nobody else.
 fn remove_dead(path: &Path, address: &UnixAddr) -> Result<(), Obstacle> {
-    let found = fs::symlink_metadata(path)?;
+    let found = match fs::symlink_metadata(path) {
+        // Its owner has just removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
     if !found.file_type().is_socket() {
         return Err(Obstacle::Foreign("something is there that is no socket".into()));
     }

@@ -57,17 +57,18 @@ impl Capture {
     }
 
     /// Passes on what has come, as much of it as one turn has time for.
-    pub(super) fn take_in(&mut self, log: &mut Log) {
-        self.read(READS_A_TURN, log);
+    pub(super) fn take_in(&mut self, log: &mut Log) -> io::Result<()> {
+        self.read(READS_A_TURN, log)
     }
 
-    fn read(&mut self, times: usize, log: &mut Log) {
+    fn read(&mut self, times: usize, log: &mut Log) -> io::Result<()> {
         if let Some(pipe) = &mut self.pipe
-            && !self.lines.take_in(pipe, times, &mut |lines| log.pass_on(lines))
+            && !self.lines.take_in(pipe, times, &mut |lines| log.pass_on(lines))?
         {
             // The check may go on, but nobody will write any more.
             self.close(log);
         }
+        Ok(())
     }
 
     /// Passes on what is left when the check of this process group has ended or been killed.
@@ -75,7 +76,8 @@ impl Capture {
     /// What has left the group may hold the pipe for as long as it likes, and is heard no more.
     pub(super) fn end(&mut self, group: Pid, log: &mut Log) {
         if self.check.take_if(|check| *check == group).is_some() {
-            self.read(READS_AT_END, log);
+            // What cannot be read even now is lost.
+            let _ = self.read(READS_AT_END, log);
             self.close(log);
         }
     }
@@ -92,7 +94,7 @@ impl Capture {
 
     /// The last lines of the check that runs, or ran last, fit for a terminal.
     pub(super) fn last_lines(&self) -> Vec<String> {
-        self.lines.last.iter().map(|line| told(line)).collect()
+        self.lines.remembered()
     }
 }
 
@@ -108,7 +110,7 @@ fn pipe() -> io::Result<(File, OwnedFd)> {
 
 /// Cuts output into lines. No more than one line is held back.
 #[derive(Debug, Default)]
-struct Lines {
+pub struct Lines {
     /// The line that has begun, shorter than [`LINE_LIMIT`] without its end.
     begun: Vec<u8>,
     /// The first part of that line was too long to be held, and has been passed on.
@@ -119,20 +121,22 @@ struct Lines {
 
 impl Lines {
     /// Reads so many times at most, and no more than there is; whether more may ever come.
-    fn take_in(
+    pub fn take_in(
         &mut self,
         from: &mut impl Read,
         times: usize,
         pass_on: &mut impl FnMut(&[u8]),
-    ) -> bool {
+    ) -> io::Result<bool> {
+        use io::ErrorKind::{Interrupted, WouldBlock};
         for _ in 0..times {
             match self.read(from, pass_on) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Ok(0) | Err(_) => return false,
+                Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => return Ok(true),
+                Err(error) => return Err(error),
+                Ok(0) => return Ok(false),
                 Ok(_) => {}
             }
         }
-        true
+        Ok(true)
     }
 
     /// Reads once, and passes on what lines that makes, several at a time but no more than
@@ -154,13 +158,18 @@ impl Lines {
     }
 
     /// Passes on a last line that has no end.
-    fn end(&mut self, pass_on: &mut impl FnMut(&[u8])) {
+    pub fn end(&mut self, pass_on: &mut impl FnMut(&[u8])) {
         if !self.begun.is_empty() {
             self.begun.push(b'\n');
             self.pass(self.begun.len(), pass_on);
         }
         self.begun = Vec::new();
         self.goes_on = false;
+    }
+
+    /// The last lines, fit for a terminal.
+    pub fn remembered(&self) -> Vec<String> {
+        self.last.iter().map(|line| told(line)).collect()
     }
 
     /// Passes on so many bytes, which are whole lines.
@@ -221,8 +230,7 @@ mod tests {
         for lines in &passed {
             assert!(lines.ends_with(b"\n") && lines.len() <= LINE_LIMIT, "{}", lines.len());
         }
-        let last = lines.last.iter().map(|line| told(line)).collect();
-        (passed, last)
+        (passed, lines.remembered())
     }
 
     const PIECES: [usize; 4] = [3, 4095, 4096, 100_000];
@@ -281,11 +289,11 @@ mod tests {
             let output: Vec<u8> = line.into_iter().cycle().take(2 * PIPE).collect();
             let mut lines = Lines::default();
             let mut rest = &output[..PIPE];
-            lines.take_in(&mut rest, READS_A_TURN, &mut |_| ());
+            lines.take_in(&mut rest, READS_A_TURN, &mut |_| ()).expect("memory can be read");
             assert_eq!(rest.len(), 0, "lines of {length}");
             // Now with a line that has begun.
             let mut rest = &output[PIPE..];
-            lines.take_in(&mut rest, READS_A_TURN, &mut |_| ());
+            lines.take_in(&mut rest, READS_A_TURN, &mut |_| ()).expect("memory can be read");
             assert_eq!(rest.len(), 0, "lines of {length}");
         }
         let mut passed = 0;
@@ -293,7 +301,7 @@ mod tests {
             passed += lines.len();
             assert!(passed < 4 * PIPE, "there is no end to it");
         });
-        assert!(more);
+        assert!(more.expect("this can be read"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What the kernel says (signals, exits, time) becomes events, the core's actions are performed,
 //! and their results are fed back at once. While nothing happens there is no system call.
 
-mod capture;
+pub mod capture;
 mod control;
 mod perform;
 mod questions;
@@ -43,6 +43,8 @@ use questions::Question;
 const REAPED_A_TURN: usize = 1024;
 /// For a wait of this length pages that only work needs are given back.
 const A_WHILE: Duration = Duration::from_millis(500);
+/// How long a call is left alone that we live on and that has failed.
+const HINDERED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The whole program, from the arguments to the exit code.
 pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: &[OsString]) -> u8 {
@@ -99,7 +101,7 @@ fn try_run(
     };
     let (signals, inherited) = signals()?;
     // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
-    let subreaper = prctl::set_child_subreaper(true);
+    let subreaper = prctl::set_child_subreaper(true).map_err(io::Error::from);
     let launcher = Launcher::new(std::env::vars_os(), inherited)
         .map_err(|error| StartFailure { exit: Exit::Failure, why: format!("{error:#}") })?;
     let programs = Programs::find(&launcher, &config).map_err(|(option, failure)| {
@@ -134,8 +136,11 @@ fn try_run(
         notify: Notify::from_environment(),
         batch: Batch::default(),
         oom_kills: None,
+        others_killed: 0,
         terminal: Terminal::default(),
         stirred: true,
+        hindered: false,
+        hindrances: Vec::new(),
         exit: None,
     };
     driver.handle(Event::Begin);
@@ -158,8 +163,10 @@ fn try_run(
         }
     }
     driver.warn_of_watch();
-    driver.listen();
-    Ok(driver.serve())
+    let exit = driver.serve();
+    // The kernel takes all of it back at once, while piece by piece it would be a dozen calls.
+    mem::forget(driver);
+    Ok(exit)
 }
 
 /// Everything that we execute.
@@ -229,16 +236,27 @@ struct Driver {
     batch: Batch,
     /// The out-of-memory kills when the core last asked to record them.
     oom_kills: Option<u64>,
+    /// Those that the end of an epoch tells of and that were not its own: another epoch may have died
+    /// by them, and its end is told next.
+    others_killed: u64,
     terminal: Terminal,
     /// More than the reaping of orphans was done since we were last idle.
     stirred: bool,
+    /// A call that we live on has failed in this turn.
+    hindered: bool,
+    /// What has been said of such calls since all of them worked.
+    hindrances: Vec<String>,
     exit: Option<Exit>,
 }
 
 impl Driver {
     fn serve(&mut self) -> Exit {
-        // The kernel may have had something for us before the first wait.
-        let mut more = true;
+        // The kernel may have had something for us before the first wait. Of an epoch 0 that has
+        // ended by then nobody can ask anything.
+        let mut more = self.turn();
+        if self.exit.is_none() {
+            self.listen();
+        }
         loop {
             if let Some(exit) = self.exit {
                 return exit;
@@ -253,10 +271,6 @@ impl Driver {
     /// Waits for a signal, an answer, a change, a check's output, a client, or the next deadline.
     fn wait(&mut self) {
         let left = self.next_deadline().map(|deadline| deadline - sys::monotonic());
-        // Nothing is under way, and that may be so for months; or not much, for a while.
-        if left.is_none_or(|left| left >= A_WHILE) && mem::take(&mut self.stirred) {
-            sys::give_back_pages();
-        }
         // Rounded up, so that a deadline has passed when we wake.
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
@@ -268,18 +282,47 @@ impl Driver {
         fds.extend(self.capture.poll_fd());
         let clients = fds.len();
         fds.extend(self.server.poll_fds());
+        if mem::take(&mut self.hindered) {
+            // The turn that follows looks at everything, as after any wait that told nothing.
+            self.watch_stirs = self.watch.is_some();
+            self.server.stir();
+            return std::thread::sleep(left.unwrap_or(HINDERED_PAUSE).min(HINDERED_PAUSE));
+        }
+        // Nothing is under way, and that may be so for months; or not much, for a while. It is the last
+        // that is done, since whatever is called after it comes back.
+        if left.is_none_or(|left| left >= A_WHILE) && mem::take(&mut self.stirred) {
+            sys::give_back_pages();
+        }
         // An error (EINTR after SIGSTOP, want of memory) is as good as a spurious wake-up: the
         // turn that follows looks at everything anyway.
         let polled = poll(&mut fds, timeout);
-        if polled == Err(Errno::EINVAL) {
-            // More descriptors than we may have by now, and without clients there are fewer.
-            self.server.drop_all();
-            return;
-        }
         let stirs = |fd: &PollFd<'_>| polled.is_err() || fd.any().unwrap_or(true);
         self.watch_stirs |= self.watch.is_some() && fds.first().is_some_and(stirs);
         if fds[clients..].iter().any(stirs) {
             self.server.stir();
+        }
+        match polled {
+            Ok(_) => self.hindrances.clear(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                if errno == Errno::EINVAL {
+                    // More descriptors than we may have by now, and without clients there are fewer.
+                    self.server.drop_all();
+                }
+                self.is_hindered("wait", "cannot wait for what happens", &errno.into());
+            }
+        }
+    }
+
+    /// A call has failed without which a turn is blind: says so once, and has the next wait be a
+    /// short sleep. What the kernel keeps ready for us would have us run in circles, and of an end
+    /// that could not be looked at nobody would tell us again.
+    fn is_hindered(&mut self, event: &str, what: &str, error: &io::Error) {
+        self.hindered = true;
+        let message = format!("{what}, which is tried again and again: {error}");
+        if !self.hindrances.contains(&message) {
+            self.log.say(Level::Error, event, &message);
+            self.hindrances.push(message);
         }
     }
 
@@ -300,11 +343,13 @@ impl Driver {
     /// Takes in what there is; says whether there may be more.
     fn turn(&mut self) -> bool {
         self.take_in_signals();
-        let more = self.take_in_exits();
+        let mut more = self.take_in_exits();
         if more && !self.batch.is_empty() {
             self.take_in_ends_of_epochs();
         }
+        let mut waiting = self.batch.len();
         while self.exit.is_none()
+            && waiting > 0
             && let Some(signal) = self.batch.take()
         {
             if signal == Signal::CHLD {
@@ -312,13 +357,25 @@ impl Driver {
             }
             self.stirred |= signal != Signal::CHLD;
             self.handle(Event::Signal(signal));
+            waiting -= 1;
+            // Hundreds may wait, and to pass one on takes long where an epoch has many processes: what
+            // goes before the next one, a stop or an exit, does not wait for all of them.
+            if self.is_late() {
+                break;
+            }
+            if waiting > 0 && self.exit.is_none() {
+                self.take_in_signals();
+                more |= self.take_in_exits();
+            }
         }
-        self.capture.take_in(&mut self.log);
+        if let Err(error) = self.capture.take_in(&mut self.log) {
+            self.is_hindered("check", "cannot read what the check prints", &error);
+        }
         self.take_in_answers();
         self.take_in_changes();
         self.take_in_clients();
         self.notify.retry(sys::monotonic());
-        if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic()) {
+        if self.is_late() {
             self.stirred = true;
             self.handle(Event::Tick);
         }
@@ -326,15 +383,22 @@ impl Driver {
         more || !self.batch.is_empty()
     }
 
+    /// Whether the core is to be told that time has passed.
+    fn is_late(&self) -> bool {
+        self.supervisor.next_deadline().is_some_and(|deadline| deadline <= sys::monotonic())
+    }
+
     fn take_in_changes(&mut self) {
         let Some(watch) = &mut self.watch else {
             return;
         };
         let now = sys::monotonic();
-        if mem::take(&mut self.watch_stirs) {
-            watch.take_in(now);
-        }
+        let taken = if mem::take(&mut self.watch_stirs) { watch.take_in(now) } else { Ok(()) };
         let changed = watch.due(now);
+        if let Err(error) = taken {
+            self.watch_stirs = true;
+            self.is_hindered("watch", "cannot read what has changed", &error);
+        }
         self.warn_of_watch();
         if let Some(path) = changed {
             self.stirred = true;
@@ -351,7 +415,7 @@ impl Driver {
     /// Reads the signals that wait, and hands those to the core that go before exits.
     fn take_in_signals(&mut self) {
         if let Err(error) = self.signals.read(&mut self.batch) {
-            self.log.say(Level::Error, "signals", &format_args!("cannot read signals: {error}"));
+            self.is_hindered("signals", "cannot read signals", &error);
         }
         while let Some(signal) = self.batch.take_before_exits() {
             self.handle(Event::Signal(signal));
@@ -386,8 +450,7 @@ impl Driver {
                     return false;
                 }
                 Err(error) => {
-                    let message = format_args!("cannot wait for children: {error}");
-                    self.log.say(Level::Error, "wait", &message);
+                    self.is_hindered("wait", "cannot look for children that have ended", &error);
                     return false;
                 }
             }
@@ -429,6 +492,11 @@ impl Driver {
 
     /// Tells the core, and does what it says until it says no more.
     fn handle(&mut self, event: Event) {
+        self.others_killed = if let Event::Exited { out_of_memory: Some(kills), .. } = event {
+            kills.saturating_sub(1)
+        } else {
+            0
+        };
         let mut event = Some(event);
         loop {
             if let Some(event) = event.take() {

@@ -18,7 +18,7 @@ use crate::supervisor::{
     Action, Event, Level, Mended, Moment, Notice, Orphan, Pid, Reach, StartFailure, Task, View,
     What,
 };
-use crate::sys::{self, PidFd};
+use crate::sys::{self, Peek, PidFd};
 
 /// How many processes are held at once, by a descriptor each.
 const HELD_AT_ONCE: usize = 256;
@@ -81,7 +81,10 @@ impl Driver {
                 self.tell(|notify, now| notify.step(now, &step));
                 self.restart_step(&step);
             }
-            Action::RecordMemory => self.oom_kills = memory::oom_kills(),
+            Action::RecordMemory => {
+                let kills = memory::oom_kills();
+                self.oom_kills = kills.map(|kills| kills.saturating_sub(self.others_killed));
+            }
             Action::Log(notice) => self.say(&notice),
             Action::NameSurvivors => {
                 let why = "would not die of SIGKILL";
@@ -205,19 +208,19 @@ impl Driver {
         let Some(procfs) = Procfs::ours() else {
             return Reach::Unknown;
         };
-        let mut sent = 0;
-        let mut unknown = false;
-        for members in procfs.members(leader, usize::MAX).chunks(HELD_AT_ONCE) {
-            for (pid, held) in hold_members(leader, members) {
-                match procfs.catches(pid, signal) {
-                    Ok(true) => match held.signal(signal) {
-                        Ok(()) => sent += 1,
-                        Err(error) => self.complain("process", pid, signal, Err(error)),
-                    },
-                    Ok(false) => {}
-                    // A leader that we have not reaped exists, so it is hidden rather than gone.
-                    Err(_) => unknown |= pid == leader,
-                }
+        // It is our child and keeps its number until we reap it, so it need not be held; and mostly it
+        // is the one that serves.
+        let lead =
+            self.signal_if_caught(&procfs, leader, signal, || sys::signal_child(leader, signal));
+        // One that we have not reaped exists, so it is hidden rather than gone.
+        let unknown = lead.is_err();
+        let mut sent = u32::from(lead.unwrap_or(false));
+        let mut others = procfs.members(leader, usize::MAX);
+        others.retain(|pid| *pid != leader);
+        for others in others.chunks(HELD_AT_ONCE) {
+            for (pid, held) in hold_members(leader, others) {
+                let told = self.signal_if_caught(&procfs, pid, signal, || held.signal(signal));
+                sent += u32::from(told.unwrap_or(false));
             }
         }
         match sent {
@@ -225,6 +228,25 @@ impl Driver {
             0 => Reach::Nobody,
             sent => Reach::Sent(sent),
         }
+    }
+
+    /// Sends a process a signal if it catches it; whether it was sent. An error means that it cannot
+    /// be told whether it does.
+    fn signal_if_caught(
+        &mut self,
+        procfs: &Procfs,
+        pid: Pid,
+        signal: Signal,
+        send: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let caught = procfs.catches(pid, signal);
+        if !caught.inspect_err(|error| self.complain_blind(pid, signal, error))? {
+            return Ok(false);
+        }
+        let result = send();
+        let was_sent = result.is_ok();
+        self.complain("process", pid, signal, result);
+        Ok(was_sent)
     }
 
     /// Says why a signal could not be sent. That its receiver is gone needs no words.
@@ -247,14 +269,41 @@ impl Driver {
         });
     }
 
+    /// Says why it cannot be told whether a process catches a signal. That it is gone or hidden
+    /// needs no words: what is hidden is told of its epoch.
+    fn complain_blind(&mut self, pid: Pid, signal: Signal, error: &io::Error) {
+        if matches!(
+            error.raw_os_error(),
+            Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM)
+        ) {
+            return;
+        }
+        let message = &format_args!(
+            "process {pid} gets no {signal}: whether it catches it is unknown: {error}"
+        );
+        self.log.write(&Record {
+            level: Level::Warn,
+            event: "not-signalled",
+            epoch: None,
+            pid: Some(pid),
+            message,
+        });
+    }
+
     fn list_orphans(&mut self) -> Vec<Orphan> {
+        // Most epochs leave nobody behind, and the kernel says so in one call.
+        if matches!(sys::peek(), Ok(Peek::Childless)) {
+            return Vec::new();
+        }
         let Some(procfs) = Procfs::ours() else {
             return Vec::new();
         };
         let children = procfs.own_children().into_iter();
         children
             .filter(|pid| !self.supervisor.is_known(*pid))
-            .filter_map(|pid| Some(Orphan { pid, group: procfs::process_group(pid)? }))
+            // A child exists until it is reaped, so its group is hidden rather than gone: better the
+            // signal twice than never.
+            .map(|pid| Orphan { pid, group: procfs::process_group(pid).unwrap_or(pid) })
             .collect()
     }
 
@@ -319,7 +368,10 @@ impl Driver {
             self.log.say(level, event, &more);
             names.push(more);
         }
-        if !names.is_empty() {
+        if names.is_empty() {
+            // The kernel says that there are some.
+            self.log.say(level, event, &"/proc does not tell who is left");
+        } else {
             self.termination.add(&format!("; {why}: {}", names.join(", ")));
         }
     }

@@ -62,6 +62,15 @@ fn look(procfs: Option<&Procfs>, epoch: Epoch, target: &[OsString]) -> Sight {
     }
 }
 
+/// Whether an epoch has an Envoy still: one that dies has no memory any more, long before its parent
+/// hears of its end.
+fn has_envoy(procfs: Option<&Procfs>, epoch: Epoch) -> bool {
+    procfs.is_none_or(|procfs| match find(procfs, epoch.leader) {
+        Found::Mapped(..) | Found::Hidden(_) => true,
+        Found::Nothing => false,
+    })
+}
+
 /// The base id of an epoch's Envoy, as far as its shared memory tells.
 pub fn base_id(procfs: Option<&Procfs>, epoch: Epoch) -> Option<u64> {
     let procfs = procfs?;
@@ -233,12 +242,15 @@ fn lingers(
 /// The number of the epoch that a process was started for: what Envoy goes by, or else what we
 /// have put into its environment.
 fn started_as(procfs: &Procfs, pid: Pid) -> Option<u32> {
-    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
     let arguments = procfs.command_line(pid).unwrap_or_default();
-    number_after(b"--restart-epoch", arguments.iter().map(Vec::as_slice)).or_else(|| {
-        let environment = procfs.environment(pid).ok()?;
-        environment.iter().find_map(|entry| number(entry.strip_prefix(b"RESTART_EPOCH=")?))
-    })
+    number_after(b"--restart-epoch", arguments.iter().map(Vec::as_slice))
+        .or_else(|| epoch_in(procfs.environment(pid).ok()?.iter().map(Vec::as_slice)))
+}
+
+/// The epoch that an environment names.
+pub fn epoch_in<'a>(environment: impl IntoIterator<Item = &'a [u8]>) -> Option<u32> {
+    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
+    environment.into_iter().find_map(|entry| number(entry.strip_prefix(b"RESTART_EPOCH=")?))
 }
 
 /// The effective users of these processes; our own where none can be told.

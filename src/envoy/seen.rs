@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{Epoch, look, mend};
+use super::{Epoch, has_envoy, look, mend};
 use crate::procfs::Procfs;
 use crate::supervisor::{Mended, Pid, View};
 
@@ -51,8 +51,10 @@ impl Envoys {
     ) -> Mended {
         let mended = mend(procfs, failed, survivor, older, target);
         // One that was initialising and left the flag down has lowered it itself, unless the epoch
-        // in service has come to initialise only then.
-        let initialised = self.initialising == Some(failed.leader) && self.has_announced(survivor);
+        // in service has come to initialise only then, or is dying as well: then nobody has read it.
+        let initialised = self.initialising == Some(failed.leader)
+            && self.has_announced(survivor)
+            && has_envoy(procfs, survivor);
         if mended == Mended::Clean && (initialised || self.has_announced(failed)) {
             return Mended::Served;
         }

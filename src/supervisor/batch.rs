@@ -15,6 +15,11 @@ impl Batch {
         self.0.is_empty()
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes out a signal that goes before exits.
     pub fn take_before_exits(&mut self) -> Option<Signal> {
         let at = self.0.iter().position(|signal| signal.meaning() < Meaning::Reap)?;

@@ -179,6 +179,11 @@ impl Supervisor {
         ending.held = Held::new(now, unasked, ending.deadline);
         self.phase = Phase::Stopping(ending);
         self.ask(unasked..epochs);
+        // An older one that is stopped answers nobody, and the one after it waits for its answer.
+        for index in 0..unasked {
+            let group = self.epochs[index].leader;
+            self.act(Action::SignalGroup { group, signal: Signal::CONT });
+        }
         self.act(Action::ListOrphans);
     }
 

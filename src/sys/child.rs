@@ -32,6 +32,8 @@ pub struct Launch<'a> {
 pub enum LaunchError {
     /// The kernel would not make a process.
     Fork(io::Error),
+    /// It would not let it have what every program of ours starts with: what, and why.
+    Prepare(&'static str, io::Error),
     /// None of the candidates could be executed.
     Execute(io::Error),
 }
@@ -49,6 +51,8 @@ struct Plan {
     parent: libc::pid_t,
     /// What the child tells us through the memory that it shares.
     errno: c_int,
+    /// What it could not do before it executed; `None` where it could not execute.
+    unprepared: Option<&'static str>,
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -72,6 +76,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
         // SAFETY: the call takes nothing.
         parent: unsafe { libc::getpid() },
         errno: 0,
+        unprepared: None,
     };
     let mut stack = MaybeUninit::<[u8; STACK]>::uninit();
     let plan_pointer = &raw mut plan;
@@ -91,13 +96,42 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
     };
     let pid = Pid(check(pid).map_err(LaunchError::Fork)?);
     // SAFETY: the plan is ours again, and alive; read afresh, since the child may have written.
-    let errno = unsafe { (*plan_pointer).errno };
+    let (errno, unprepared) = unsafe { ((*plan_pointer).errno, (*plan_pointer).unprepared) };
     if errno == 0 {
         return Ok(pid);
     }
     // It is a zombie, or about to be one; its status says nothing that we do not know.
     let _ = reap(pid);
-    Err(LaunchError::Execute(io::Error::from_raw_os_error(errno)))
+    let error = io::Error::from_raw_os_error(errno);
+    Err(match unprepared {
+        Some(what) => LaunchError::Prepare(what, error),
+        None => LaunchError::Execute(error),
+    })
+}
+
+/// Gives a child its group, its descriptors and its signals. Without its own group no signal would
+/// reach what it forks, and with our mask it would be deaf: then there is none. An error says what
+/// it could not have.
+fn prepare(plan: &Plan) -> Result<(), (&'static str, io::Error)> {
+    let or = |what| move |error| (what, error);
+    // SAFETY: these calls take integers.
+    unsafe {
+        check(libc::setpgid(0, 0)).map_err(or("give it a process group"))?;
+        if let Some(terminal) = plan.terminal {
+            // SIGTTOU is still blocked, so that the background may do this. That it goes without
+            // the foreground is no reason to go without it.
+            libc::tcsetpgrp(terminal, libc::getpid());
+        }
+        for (place, fd) in (0..).zip(plan.stdio) {
+            if let Some(fd) = fd.filter(|fd| *fd != place) {
+                check(libc::dup2(fd, place)).map_err(or("give it its input and output"))?;
+            }
+        }
+    }
+    if plan.inherited.child_ignored {
+        set_ignored(Signal::CHLD, true).map_err(or("give it its signals"))?;
+    }
+    set_mask(plan.inherited.mask).map_err(or("give it its signals")).map(drop)
 }
 
 /// The child's life until it executes: system calls only, since the memory is our parent's.
@@ -115,20 +149,11 @@ extern "C" fn become_target(plan: *mut c_void) -> c_int {
             // Our parent died before the signal was set, and took the memory's owner with it.
             libc::_exit(0);
         }
-        libc::setpgid(0, 0);
-        if let Some(terminal) = plan.terminal {
-            // SIGTTOU is still blocked, so that the background may do this.
-            libc::tcsetpgrp(terminal, libc::getpid());
+        if let Err((what, error)) = prepare(plan) {
+            plan.unprepared = Some(what);
+            plan.errno = error.raw_os_error().unwrap_or(libc::EIO);
+            libc::_exit(127);
         }
-        for (place, fd) in (0..).zip(plan.stdio) {
-            if let Some(fd) = fd.filter(|fd| *fd != place) {
-                libc::dup2(fd, place);
-            }
-        }
-        if plan.inherited.child_ignored {
-            set_ignored(Signal::CHLD, true);
-        }
-        set_mask(plan.inherited.mask);
         let mut errno = libc::ENOENT;
         for candidate in plan.candidates.iter().filter(|path| !path.is_null()) {
             libc::execve(*candidate, plan.arguments.as_ptr(), plan.environment.as_ptr());
@@ -145,5 +170,24 @@ extern "C" fn become_target(plan: *mut c_void) -> c_int {
         }
         plan.errno = errno;
         libc::_exit(127)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn an_array_of_pointers_ends_with_none() {
+        let strings = ["a", "", "b c"].map(|text| CString::new(text).expect("no zero byte"));
+        let array = pointers(&strings);
+        // SAFETY: the strings outlive their pointers.
+        let read = |pointer: &*const c_char| unsafe { CStr::from_ptr(*pointer) }.to_owned();
+        let (end, all) = array.split_last().expect("it ends");
+        assert!(end.is_null());
+        assert_eq!(all.iter().map(read).collect::<Vec<_>>(), strings);
+        assert_eq!(pointers(&[]), [ptr::null()]);
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "this is where the kernel's interface is made safe")]
 
+mod allocator;
 mod child;
 mod pages;
 mod signals;
@@ -11,10 +12,11 @@ mod wait;
 use std::ffi::{CStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+pub use allocator::Allocator;
 pub use child::{Launch, LaunchError, launch};
 pub use pages::give_back_pages;
 pub use signals::{Inherited, SignalFd, give_back_signals, take_over_signals};
@@ -59,6 +61,14 @@ pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     let moved = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) })?;
     // SAFETY: the kernel has just made it and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Locks an open file for us alone, until it is closed.
+///
+/// `nix`'s lock panics where the kernel does not let it unlock.
+pub fn lock_without_waiting(file: &impl AsFd) -> io::Result<()> {
+    // SAFETY: the call takes two integers.
+    check(unsafe { libc::flock(file.as_fd().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
 
 /// Now, by `CLOCK_MONOTONIC`.
@@ -281,5 +291,55 @@ pub fn group_exists(group: Pid) -> bool {
     match check(unsafe { libc::kill(-group.0, 0) }) {
         Ok(_) => true,
         Err(error) => error.raw_os_error() == Some(libc::EPERM),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_bytes() {
+        let words = [&b"hot-restarter"[..], b"", b"a b", b"\xff\xfe"];
+        let strings = words.map(|word| CString::new(word).expect("no zero byte"));
+        let pointers = strings.each_ref().map(|string| string.as_ptr());
+        // SAFETY: there are four pointers to strings that outlive the call; and none is read of none.
+        let (read, none, negative) = unsafe {
+            (
+                arguments(4, pointers.as_ptr()),
+                arguments(0, pointers.as_ptr()),
+                arguments(-1, std::ptr::null()),
+            )
+        };
+        assert_eq!(read.iter().map(|word| word.as_bytes()).collect::<Vec<_>>(), words);
+        assert_eq!((none.len(), negative.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_descriptor_above_the_standard_ones_stays() {
+        let (ours, _theirs) = io::pipe().expect("a pipe");
+        let ours = OwnedFd::from(ours);
+        let number = ours.as_raw_fd();
+        assert_eq!(above_stdio(ours).expect("nothing to do").as_raw_fd(), number);
+    }
+
+    #[test]
+    fn bytes_arrive_as_they_are() {
+        let (mut ours, theirs) = io::pipe().expect("a pipe");
+        assert_eq!(write(theirs.as_raw_fd(), b"a\0b").expect("there is room"), 3);
+        drop(theirs);
+        let mut read = Vec::new();
+        io::Read::read_to_end(&mut ours, &mut read).expect("a pipe");
+        assert_eq!(read, b"a\0b");
+    }
+
+    #[test]
+    fn clocks_go_on() {
+        let (moment, time) = (monotonic(), wall_clock());
+        assert!(monotonic() >= moment);
+        assert!(time.as_secs() > 1_500_000_000, "{time:?}");
     }
 }

@@ -2,14 +2,34 @@
 
 use std::ffi::{c_int, c_void};
 
-/// Gives back the resident pages of our code and constants, most of which only the start needs.
+/// Gives back the resident pages of our code and constants, most of which only the start needs, and
+/// those of the stack that only deeper calls have used.
 ///
-/// They are clean copies of our file: what is needed again comes back from the page cache, one
+/// The former are clean copies of our file: what is needed again comes back from the page cache, one
 /// fault for sixteen pages.
 pub fn give_back_pages() {
+    give_back_stack();
     // SAFETY: the function is called with our own program's headers before this returns, and
     // needs no data.
     unsafe { libc::dl_iterate_phdr(Some(give_back_segments), std::ptr::null_mut()) };
+}
+
+/// How far below us deeper calls have used the stack at most, as far as we care.
+const DEPTH: usize = 96 << 10;
+const PAGE: usize = 4096;
+
+/// What is below the stack of whoever runs is dead: no signal is ever handled on it. A page is
+/// spared, for the calls from here.
+#[inline(never)]
+fn give_back_stack() {
+    let here = 0_u8;
+    let top = ((&raw const here).addr() & !(PAGE - 1)) - PAGE;
+    // SAFETY: nobody has a reference to what is below our own frame, and it is read by nobody before
+    // it is written again. Where it is not mapped the call fails, and nothing has changed.
+    unsafe {
+        let bottom = std::ptr::with_exposed_provenance_mut(top - DEPTH);
+        libc::madvise(bottom, DEPTH, libc::MADV_DONTNEED);
+    }
 }
 
 unsafe extern "C" fn give_back_segments(
@@ -23,23 +43,73 @@ unsafe extern "C" fn give_back_segments(
         let info = &*info;
         (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()))
     };
-    let constant = |flags: u32| flags & libc::PF_R != 0 && flags & libc::PF_W == 0;
-    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
-        if !constant(header.p_flags) {
-            continue;
-        }
-        // The kernel maps whole pages, and a segment's first one may begin before it.
-        let start = (base + header.p_vaddr) & !0xfff;
-        let length = base + header.p_vaddr + header.p_memsz - start;
-        if let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(length)) {
-            // SAFETY: the range is mapped from our file, never written, and read again from it
-            // when it is touched; relocated data lies in a writable segment.
-            unsafe {
-                let start = std::ptr::with_exposed_provenance_mut(start);
-                libc::madvise(start, length, libc::MADV_DONTNEED);
-            }
+    for (start, length) in headers.iter().filter_map(|header| constant_pages(base, header)) {
+        // SAFETY: the range is mapped from our file, never written, and read again from it
+        // when it is touched; relocated data lies in a writable segment.
+        unsafe {
+            let start = std::ptr::with_exposed_provenance_mut(start);
+            libc::madvise(start, length, libc::MADV_DONTNEED);
         }
     }
     // One is enough: a static program is alone.
     1
+}
+
+/// Where the pages of a segment begin that nobody writes to, and how many bytes they are.
+fn constant_pages(base: u64, header: &libc::Elf64_Phdr) -> Option<(usize, usize)> {
+    let constant = header.p_flags & libc::PF_R != 0 && header.p_flags & libc::PF_W == 0;
+    if header.p_type != libc::PT_LOAD || !constant {
+        return None;
+    }
+    // The kernel maps whole pages, and a segment's first one may begin before it.
+    let start = (base + header.p_vaddr) & !0xfff;
+    let length = base + header.p_vaddr + header.p_memsz - start;
+    Some((usize::try_from(start).ok()?, usize::try_from(length).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::*;
+
+    fn segment(kind: u32, flags: u32, address: u64, size: u64) -> libc::Elf64_Phdr {
+        libc::Elf64_Phdr {
+            p_type: kind,
+            p_flags: flags,
+            p_offset: 0,
+            p_vaddr: address,
+            p_paddr: address,
+            p_filesz: size,
+            p_memsz: size,
+            p_align: 0x1000,
+        }
+    }
+
+    #[test]
+    fn what_may_be_written_to_is_kept() {
+        const BASE: u64 = 0x7f00_0000_0000;
+        let (read, write, execute) = (libc::PF_R, libc::PF_W, libc::PF_X);
+        let of = |kind, flags| constant_pages(BASE, &segment(kind, flags, 0x1234, 0x2000));
+        assert_eq!(of(libc::PT_LOAD, read), Some((0x7f00_0000_1000, 0x2234)));
+        assert_eq!(of(libc::PT_LOAD, read | execute), Some((0x7f00_0000_1000, 0x2234)));
+        for flags in [read | write, write, 0, execute] {
+            assert_eq!(of(libc::PT_LOAD, flags), None, "{flags}");
+        }
+        assert_eq!(of(libc::PT_NOTE, read), None);
+    }
+
+    #[test]
+    fn headers_are_read_where_they_are_said_to_be() {
+        // None of them has pages, so that nothing is given back.
+        let headers = [segment(libc::PT_NOTE, libc::PF_R, 0, 1), segment(libc::PT_LOAD, 0, 0, 1)];
+        let mut info = MaybeUninit::<libc::dl_phdr_info>::zeroed();
+        // SAFETY: all zeroes is one, and the headers outlive the call.
+        let done = unsafe {
+            (*info.as_mut_ptr()).dlpi_phdr = headers.as_ptr();
+            (*info.as_mut_ptr()).dlpi_phnum = 2;
+            give_back_segments(info.as_mut_ptr(), size_of_val(&info), std::ptr::null_mut())
+        };
+        assert_eq!(done, 1);
+    }
 }

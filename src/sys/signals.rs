@@ -35,31 +35,31 @@ fn set(wanted: impl Fn(Meaning) -> bool) -> KernelSet {
 }
 
 /// Sets the mask of this thread, and returns the one before.
-pub(super) fn set_mask(mask: KernelSet) -> KernelSet {
+pub(super) fn set_mask(mask: KernelSet) -> io::Result<KernelSet> {
     let mut before: KernelSet = 0;
     // SAFETY: both pointers are to sets of the size that is passed.
-    unsafe {
+    check_long(unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const mask,
             &raw mut before,
             size_of::<KernelSet>(),
-        );
-    }
-    before
+        )
+    })?;
+    Ok(before)
 }
 
 /// Makes a signal default or ignored, and says whether it was ignored before.
-pub(super) fn set_ignored(signal: Signal, ignored: bool) -> bool {
+pub(super) fn set_ignored(signal: Signal, ignored: bool) -> io::Result<bool> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     let mut before = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: all zeroes is an action: the default one, with no flags and an empty mask. The
     // pointers are to values of our own.
     unsafe {
         (*action.as_mut_ptr()).sa_sigaction = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
-        libc::sigaction(signal.number(), action.as_ptr(), before.as_mut_ptr());
-        before.assume_init().sa_sigaction == libc::SIG_IGN
+        check(libc::sigaction(signal.number(), action.as_ptr(), before.as_mut_ptr()))?;
+        Ok(before.assume_init().sa_sigaction == libc::SIG_IGN)
     }
 }
 
@@ -70,9 +70,9 @@ pub(super) fn set_ignored(signal: Signal, ignored: bool) -> bool {
 /// wakes us.
 pub fn take_over_signals() -> io::Result<(SignalFd, Inherited)> {
     let blocked = set(|meaning| !matches!(meaning, Meaning::Fault | Meaning::Uncatchable));
-    let mask = set_mask(blocked);
+    let mask = set_mask(blocked)?;
     // While SIGCHLD is ignored the kernel reaps for us and forgets the status.
-    let child_ignored = set_ignored(Signal::CHLD, false);
+    let child_ignored = set_ignored(Signal::CHLD, false)?;
     let heard =
         set(|meaning| !matches!(meaning, Meaning::Fault | Meaning::Uncatchable | Meaning::Ignored));
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
@@ -87,11 +87,11 @@ pub fn take_over_signals() -> io::Result<(SignalFd, Inherited)> {
 }
 
 /// Undoes [`take_over_signals`], for a client, on which signals are to work as on any program.
-pub fn give_back_signals(inherited: Inherited) {
+pub fn give_back_signals(inherited: Inherited) -> io::Result<()> {
     if inherited.child_ignored {
-        set_ignored(Signal::CHLD, true);
+        set_ignored(Signal::CHLD, true)?;
     }
-    set_mask(inherited.mask);
+    set_mask(inherited.mask).map(drop)
 }
 
 impl SignalFd {
@@ -107,7 +107,7 @@ impl SignalFd {
         let bytes = unsafe { libc::read(self.0.as_raw_fd(), read.as_mut_ptr().cast(), room) };
         let bytes = match check(i32::try_from(bytes).unwrap_or(-1)) {
             Ok(bytes) => usize::try_from(bytes).unwrap_or(0),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if is_for_later(&error) => 0,
             Err(error) => return Err(error),
         };
         for info in &read[..bytes / size_of::<libc::signalfd_siginfo>()] {
@@ -119,8 +119,63 @@ impl SignalFd {
     }
 }
 
+/// Whether there is nothing now: then `poll` tells when there is.
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    /// Records as the kernel writes them: the number first, 128 bytes in all (signalfd(2)).
+    fn records(numbers: &[u32]) -> Vec<u8> {
+        let record = |number: &u32| [&number.to_ne_bytes()[..], &[0xa5; 124]].concat();
+        numbers.iter().flat_map(record).collect()
+    }
+
+    fn read(bytes: &[u8]) -> Vec<Signal> {
+        let (ours, theirs) = io::pipe().expect("a pipe");
+        File::from(OwnedFd::from(theirs)).write_all(bytes).expect("it has room");
+        let mut signals = Vec::new();
+        SignalFd(ours.into()).read(&mut signals).expect("it can be read");
+        signals
+    }
+
+    #[test]
+    fn the_signals_that_wait_are_read_at_once() {
+        assert_eq!(size_of::<libc::signalfd_siginfo>(), 128);
+        let all: Vec<u32> = (1..=64).collect();
+        assert_eq!(read(&records(&all)), Signal::all().collect::<Vec<_>>());
+        assert_eq!(read(&records(&[15, 1, 64])).len(), 3);
+        assert_eq!(read(&[]), [], "as where there is none");
+    }
+
+    #[test]
+    fn what_is_no_signal_or_no_whole_record_is_none() {
+        assert_eq!(read(&records(&[0, 65, u32::MAX, 15])), [Signal::TERM]);
+        let cut = &records(&[15, 1])[..200];
+        assert_eq!(read(cut), [Signal::TERM]);
+    }
+
+    #[test]
+    fn more_than_fit_are_left_for_the_next_time() {
+        let many = vec![1; SignalFd::AT_ONCE + 3];
+        assert_eq!(read(&records(&many)).len(), SignalFd::AT_ONCE);
+    }
+
+    #[test]
+    fn a_set_has_the_kernels_bits() {
+        let stop = set(|meaning| meaning == Meaning::Stop);
+        assert_eq!(stop, 1 << (libc::SIGTERM - 1) | 1 << (libc::SIGINT - 1));
     }
 }

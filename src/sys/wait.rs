@@ -70,11 +70,15 @@ fn wait(kind: libc::idtype_t, id: libc::id_t, options: i32) -> io::Result<Option
         }
     }
     // SAFETY: it was zeroed, and the kernel fills it with a child's information or leaves it.
-    let info = unsafe { info.assume_init() };
+    Ok(end_in(&unsafe { info.assume_init() }))
+}
+
+/// Who has ended, and how; `None` where nobody has.
+fn end_in(info: &libc::siginfo_t) -> Option<(Pid, Status)> {
     // SAFETY: these fields are valid for what `waitid` returns, and zero where it found nothing.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     if pid == 0 {
-        return Ok(None);
+        return None;
     }
     let status = if info.si_code == libc::CLD_EXITED {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -82,5 +86,41 @@ fn wait(kind: libc::idtype_t, id: libc::id_t, options: i32) -> io::Result<Option
     } else {
         Status::Signaled(Signal::from_number(status).unwrap_or(Signal::KILL))
     };
-    Ok(Some((Pid(pid), status)))
+    Some((Pid(pid), status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `waitid` fills in, at its place in `siginfo_t`: number, error, code; from offset 16 on
+    /// 64-bit machines pid, user and status (`asm-generic/siginfo.h`).
+    fn filled(code: i32, pid: i32, status: i32) -> libc::siginfo_t {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let words = info.as_mut_ptr().cast::<i32>();
+        // SAFETY: the structure has 128 bytes and is aligned for more than these integers; all
+        // zeroes is one.
+        unsafe {
+            words.write(libc::SIGCHLD);
+            words.add(2).write(code);
+            words.add(4).write(pid);
+            words.add(6).write(status);
+            info.assume_init()
+        }
+    }
+
+    #[test]
+    fn an_end_is_read_from_what_the_kernel_fills_in() {
+        let exited = |status| end_in(&filled(libc::CLD_EXITED, 7, status));
+        for code in [0, 1, 255] {
+            assert_eq!(exited(i32::from(code)), Some((Pid(7), Status::Exited(code))));
+        }
+        for how in [libc::CLD_KILLED, libc::CLD_DUMPED] {
+            for signal in Signal::all() {
+                let end = end_in(&filled(how, i32::MAX, signal.number()));
+                assert_eq!(end, Some((Pid(i32::MAX), Status::Signaled(signal))));
+            }
+        }
+        assert_eq!(end_in(&filled(0, 0, 0)), None, "as it was before the call");
+    }
 }

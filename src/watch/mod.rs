@@ -9,7 +9,7 @@
 //! A watched folder is watched for what is directly in it, not for what is in its own folders.
 //! Nobody tells us of a file system that is mounted over a part of the path later.
 
-mod mounts;
+pub mod mounts;
 mod trail;
 
 #[cfg(test)]
@@ -145,16 +145,22 @@ impl Watch {
     }
 
     /// Takes in what the kernel has to say, without waiting and within bounds: what is left keeps
-    /// the descriptor readable.
-    pub fn take_in(&mut self, now: Moment) {
+    /// the descriptor readable. An error is what the kernel says instead.
+    pub fn take_in(&mut self, now: Moment) -> io::Result<()> {
+        let mut taken = Ok(());
         for _ in 0..READS_A_TURN {
-            // EAGAIN ends it: there is no more. No other error is for a descriptor such as ours.
-            let Ok(events) = self.inotify.read_events() else { break };
-            for event in events {
-                self.notice(now, &event);
+            match self.inotify.read_events() {
+                Ok(events) => events.iter().for_each(|event| self.notice(now, event)),
+                // There is no more.
+                Err(Errno::EAGAIN | Errno::EINTR) => break,
+                Err(errno) => {
+                    taken = Err(errno.into());
+                    break;
+                }
             }
         }
         self.walk_anew();
+        taken
     }
 
     fn notice(&mut self, now: Moment, event: &InotifyEvent) {

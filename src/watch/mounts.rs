@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// A warning, in a sentence for the log, when a path without links leads to one file or folder
 /// that was mounted as it was then: by `subPath` in Kubernetes, or a bind mount of a file. A
 /// mounted folder is none, except a version that kubelet has written and will replace as a whole.
-pub(super) fn warning(mountinfo: &[u8], path: &Path, folder: bool) -> Option<String> {
+pub fn warning(mountinfo: &[u8], path: &Path, folder: bool) -> Option<String> {
     let mount = holder(mountinfo, path)?;
     let pinned = (!folder && mount.point == path) || is_a_version(&mount.root);
     pinned.then(|| {

@@ -116,7 +116,7 @@ impl Clock {
             if !self.readable() {
                 return;
             }
-            self.watch.take_in(self.now);
+            self.watch.take_in(self.now).expect("inotify can be read");
         }
         panic!("there is no end of events: {:?}", self.watch);
     }

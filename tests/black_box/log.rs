@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("log::socket", Needs::Nothing, socket),
         trial("log::full_socket", Needs::Nothing, full_socket),
         trial("log::full_device", Needs::Nothing, full_device),
+        trial("log::full_file", Needs::Nothing, full_file),
         trial("log::not_for_writing", Needs::Nothing, not_for_writing),
         trial("log::terminal", Needs::Nothing, terminal),
         trial("log::killed_from_outside", Needs::Nothing, killed_from_outside),
@@ -292,6 +293,34 @@ fn full_device() {
         command.stderr(full);
     });
     assert_lives(&scene, setup.start());
+}
+
+/// A line that was torn does not tear the one that comes when there is room again.
+fn full_file() {
+    const ROOM: libc::rlim_t = 400;
+    let scene = Scene::new();
+    let restarter = restarter(&scene).start();
+    restarter.says("ready epoch=0");
+    let limit = |most: libc::rlim_t| {
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
+        let none = std::ptr::null_mut();
+        // SAFETY: the pointer is to a limit of our own.
+        let set =
+            unsafe { libc::prlimit(restarter.pid(), libc::RLIMIT_FSIZE, &raw const limit, none) };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    };
+    limit(ROOM);
+    eventually("the file is full in the middle of a line", || {
+        restarter.signal(libc::SIGWINCH);
+        let log = restarter.log();
+        if log.len() as libc::rlim_t == ROOM && !log.ends_with('\n') { Ok(()) } else { Err(log) }
+    });
+    limit(libc::RLIM_INFINITY);
+    restarter.settle();
+    let log = restarter.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("were lost")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(holds(told[0], "Z warn  lost: ") && told[0].find("Z warn") == Some(23), "{log}");
 }
 
 fn not_for_writing() {

@@ -40,6 +40,10 @@ pub(crate) enum Needs {
     Monit,
     /// systemd's own look at units.
     SystemdAnalyze,
+    /// Other container inits: tini-static, dumb-init and catatonit.
+    Inits,
+    /// The same, and leave to make PID namespaces.
+    InitsAsPid1,
 }
 
 impl Needs {
@@ -59,6 +63,8 @@ impl Needs {
             Self::Runit => "root-and-runit",
             Self::Monit => "monit",
             Self::SystemdAnalyze => "systemd-analyze",
+            Self::Inits => "tini-static-dumb-init-and-catatonit",
+            Self::InitsAsPid1 => "namespace-and-other-inits",
         }
     }
 
@@ -86,6 +92,10 @@ impl Needs {
             }
             Self::Monit => succeeds(Command::new("monit").arg("-V")),
             Self::SystemdAnalyze => succeeds(Command::new("systemd-analyze").arg("--version")),
+            Self::Inits => ["tini-static", "dumb-init", "catatonit"]
+                .iter()
+                .all(|init| succeeds(Command::new(init).arg("--version"))),
+            Self::InitsAsPid1 => Self::Namespace.met() && Self::Inits.met(),
         }
     }
 }

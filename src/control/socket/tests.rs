@@ -3,6 +3,8 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Barrier;
 use std::thread;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::*;
 
 struct Folder(PathBuf);

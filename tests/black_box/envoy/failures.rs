@@ -1,9 +1,13 @@
 //! Restarts that fail under `--rollback`: three times in the same way, and then a good one, which
 //! has the number that they had.
 
-use libc::{SIGHUP, SIGKILL, SIGSEGV, SIGSTOP};
+use std::fs;
+use std::path::PathBuf;
+
+use libc::{SIGCONT, SIGHUP, SIGKILL, SIGSEGV, SIGSTOP};
 use libtest_mimic::Trial;
 use support::envoy::{SCRIPT, Setup, Stage};
+use support::eventually;
 use support::load::Load;
 
 use super::life::{Life, Place, Way};
@@ -43,6 +47,11 @@ pub(super) fn trials() -> Vec<Trial> {
     more("envoy::failed::admin_on_a_unix_socket", admin_on_a_unix_socket);
     more("envoy::failed::while_the_oldest_drains", while_the_oldest_drains);
     more("envoy::failed::the_survivor_dies_meanwhile", the_survivor_dies_meanwhile);
+    more("envoy::failed::the_survivor_dies_as_well", the_survivor_dies_as_well);
+    let name = "envoy::failed::both_run_out_of_memory";
+    let both = trial(name, Needs::Root, both_run_out_of_memory);
+    let ignored = both.has_ignored_flag() || oom_counter().is_none();
+    trials.push(both.with_ignored_flag(ignored));
     trials.into_iter().map(under_load).collect()
 }
 
@@ -109,6 +118,69 @@ fn the_survivor_dies_meanwhile() {
         before[0].signal(SIGKILL);
         assert_eq!(life.wait(), 128 + SIGKILL);
     }
+}
+
+/// When both die at once, of too little memory perhaps, the new one has not taken over: its end is a
+/// restart that failed, and the status of the one in service is ours. A shell that is suspended makes
+/// the moment between the end of that Envoy and the end of its epoch last.
+fn the_survivor_dies_as_well() {
+    let stage = Stage::in_namespace((1, 2));
+    let script = "start_envoy.sh \"$@\"\nexit $?\n";
+    let life = Life::bare_on(stage, &["--rollback"], script);
+    let before = life.restarter.descendants();
+    let [shell, envoy] = before[..] else { panic!("a shell and its Envoy: {before:?}") };
+    life.stage.put_script("exec start_envoy.sh \"$@\"\n");
+    life.stage.put(&life.stage.configuration().waiting_for(&life.xds));
+    life.restarter.signal(SIGHUP);
+    life.xds.await_asked(0);
+    let new = life.await_attached(&before);
+    shell.signal(SIGSTOP);
+    envoy.signal(SIGSEGV);
+    eventually("the Envoy in service is gone", || {
+        if envoy.has_attached() { Err(life.log()) } else { Ok(()) }
+    });
+    new.signal(SIGKILL);
+    life.await_said("restart-failed", 1);
+    shell.signal(SIGCONT);
+    assert_eq!(life.wait(), 128 + SIGSEGV);
+}
+
+/// Where the kernel counts the out-of-memory kills in our own control group, if it does.
+fn oom_counter() -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut groups = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    groups.find_map(|(controllers, path)| {
+        let memory = controllers.split(',').any(|controller| controller == "memory");
+        let counter = if memory {
+            format!("/sys/fs/cgroup/memory{path}/memory.oom_control")
+        } else {
+            format!("/sys/fs/cgroup{path}/memory.events")
+        };
+        Some(PathBuf::from(counter)).filter(|counter| counter.exists())
+    })
+}
+
+/// The kernel often kills a second process before the first has given back its memory. The end of
+/// either tells of it. (A counter of our own says what a kernel would.)
+fn both_run_out_of_memory() {
+    let stage = Stage::in_namespace((1, 2));
+    let counter = oom_counter().expect("it was looked for");
+    let told = stage.log_folder().join("kills");
+    fs::write(&told, "oom_kill 0\n").expect("ours");
+    let prelude = format!("mount --bind {} {} &&", told.display(), counter.display());
+    let bare = Setup::new(&stage).options(&["--rollback"]).scripted().prelude(&prelude).start();
+    let life = Life::begin(stage, bare.restarter, Place::Bare(bare), SCRIPT, Load::modest);
+    let before = life.restarter.descendants();
+    life.stage.put(&life.stage.configuration().waiting_for(&life.xds));
+    life.restarter.signal(SIGHUP);
+    life.xds.await_asked(0);
+    let new = life.await_attached(&before);
+    fs::write(&told, "oom_kill 2\n").expect("ours");
+    new.signal(SIGKILL);
+    life.await_log("struck in this cgroup, 2×), so this restart did not happen");
+    before[0].signal(SIGKILL);
+    life.await_log("struck in this cgroup, 1×); killing everything else");
+    assert_eq!(life.wait(), 128 + SIGKILL);
 }
 
 /// The kinds of failures that take no time by themselves.

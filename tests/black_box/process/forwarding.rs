@@ -14,9 +14,30 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::usr1_unheard", Needs::Nothing, usr1_unheard),
         trial("process::usr1_waits_for_ready", Needs::Nothing, usr1_waits_for_ready),
         trial("process::older_dies_of_usr1", Needs::Nothing, older_dies_of_usr1),
+        trial("process::exit_amid_many_signals", Needs::Nothing, exit_amid_many_signals),
         trial("process::every_signal", Needs::Nothing, every_signal),
         trial("process::uncaught_signals_kill_nobody", Needs::Nothing, uncaught_kill_nobody),
     ]
+}
+
+/// To pass one on takes long where an epoch has many processes, and many may wait. What goes before
+/// them, an exit or a stop, does not wait for all of them.
+fn exit_amid_many_signals() {
+    /// As many as are read at once.
+    const SIGNALS: usize = 60;
+    // Where the machine is busy the leader may not come to its end in time.
+    let noticed_in_time = (0..50).any(|_| {
+        let scene = Scene::new();
+        let (mut restarter, _) = serving(&scene, &["--ready", "none"], "exit-on=40:0 wait");
+        restarter.signal(libc::SIGSTOP);
+        (0..SIGNALS).for_each(|_| restarter.signal(40));
+        restarter.signal(libc::SIGCONT);
+        assert_eq!(restarter.code(), 0, "{}", restarter.log());
+        let log = restarter.log();
+        let before = log.lines().take_while(|line| !line.contains("ended epoch=0"));
+        before.filter(|line| line.contains("SIGRTMIN+6")).count() < SIGNALS
+    });
+    assert!(noticed_in_time, "an exit waits for every signal that is to be passed on");
 }
 
 /// A shell that waits for the real server would die of SIGUSR1.

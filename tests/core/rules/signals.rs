@@ -40,7 +40,13 @@ fn a_stop_asks_every_group_once() {
 fn a_parent_is_asked_when_its_child_has_ended() {
     let mut story = Story::serving(defaults(), 2);
     story.receive("TERM");
-    let newest = ["SIGTERM to group of epoch 1", "SIGCONT to group of epoch 1", "list orphans [0]"];
+    // One that is stopped could not tell its child what that asks of it.
+    let newest = [
+        "SIGTERM to group of epoch 1",
+        "SIGCONT to group of epoch 1",
+        "SIGCONT to group of epoch 0",
+        "list orphans [0]",
+    ];
     assert_eq!(story.then(), newest);
     story.forget();
     story.epoch_ends(1, SUCCESS);

@@ -1,13 +1,15 @@
 //! The child that tells what it was given, and each signal that it gets.
 //!
-//! Its arguments are steps, done from left to right; after the last one it exits with 0. What it
-//! says are lines of `PID WORD VALUE…`, each written with one `write`, so that many processes can
-//! share one file.
+//! Its arguments are steps, done from left to right; after the last one it exits with 0. Where it
+//! has a variable `PROBE_STEPS`, its steps are the words of that, and its arguments nothing: some
+//! inits start a program without arguments, or with their own. What it says are lines of
+//! `PID WORD VALUE…`, each written with one `write`, so that many processes can share one file.
 //!
 //! | step | what it does |
 //! | --- | --- |
 //! | `to=PATH` | appends its lines to this file; before, they go to standard output |
 //! | `report` | says what it was given: see [`report`] |
+//! | `begun` | says when its first instruction was, in nanoseconds of `CLOCK_MONOTONIC` |
 //! | `say=TEXT` | says this |
 //! | `catch=LIST` | says each of these signals as `signal NUMBER TIME SENDER` when it comes |
 //! | `exit-on=SIGNAL:CODE`, `die-on=SIGNAL` | catches it, says it, and exits or dies by it |
@@ -16,6 +18,10 @@
 //! | `sleep=MILLISECONDS` | waits for the time |
 //! | `reap` | waits for all its children, and says `killed PID SIGNAL` of each that a signal ended |
 //! | `await=PATH` | waits until nobody holds an exclusive lock of this file |
+//! | `from=PATH` | does the steps that are written in this file now; none where there is no such file |
+//! | `arrive=FOLDER` | makes the file of this folder that has this epoch's number |
+//! | `succeeded=FOLDER` | waits until the next epoch has made its own |
+//! | `flood=LINES` | writes lines that begin with `noise` to standard error, however long that takes |
 //! | `touch=PATH`, `remove=PATH` | makes a file; removes one |
 //! | `exit=CODE`, `die=SIGNAL`, `raise=SIGNAL` | ends with a code, by a signal; sends itself one |
 //! | `fork [ STEP… ]` | does the steps in a child, which then exits with 0 |
@@ -55,6 +61,9 @@ pub unsafe extern "C" fn main(count: c_int, values: *const *const c_char) -> c_i
             word.to_str().expect("the steps are text")
         })
         .collect();
-    steps::run(&words, begun);
+    match std::env::var("PROBE_STEPS") {
+        Ok(steps) => steps::run(&steps.split_ascii_whitespace().collect::<Vec<_>>(), begun),
+        Err(_) => steps::run(&words, begun),
+    }
     0
 }

@@ -22,6 +22,10 @@ pub(crate) fn run(words: &[&str], begun: i64) {
         let (step, value) = word.split_once('=').unwrap_or((word, ""));
         match step {
             "exec" => exec(&words[at..]),
+            "from" => {
+                let text = fs::read_to_string(value).unwrap_or_default();
+                run(&text.split_whitespace().collect::<Vec<_>>(), begun);
+            }
             "fork" | "repeat" | "epoch" | "exists" => {
                 let end = end_of_block(words, at);
                 block(step, value, &words[at + 1..end], begun);
@@ -62,6 +66,7 @@ fn single(step: &str, value: &str, begun: i64) {
             redirect(file.unwrap_or_else(|error| panic!("{value}: {error}")).into_raw_fd());
         }
         "report" => report(begun),
+        "begun" => say(format_args!("begun {begun}")),
         "say" => say(format_args!("say {value}")),
         "catch" => list().into_iter().for_each(signals::catch),
         "exit-on" => {
@@ -80,6 +85,14 @@ fn single(step: &str, value: &str, begun: i64) {
             // SAFETY: the call takes integers.
             check("flock", unsafe { libc::flock(gate.as_raw_fd(), libc::LOCK_SH) });
         }
+        "arrive" => drop(File::create(arrival(value, 0))),
+        "succeeded" => {
+            let next = arrival(value, 1);
+            while !fs::exists(&next).unwrap_or(true) {
+                sleep(Duration::from_millis(3));
+            }
+        }
+        "flood" => flood(number(value)),
         "reap" => reap(),
         "touch" => drop(File::create(value).unwrap_or_else(|error| panic!("{value}: {error}"))),
         "remove" => fs::remove_file(value).unwrap_or_else(|error| panic!("{value}: {error}")),
@@ -133,6 +146,21 @@ fn fork() -> libc::pid_t {
             return check("fork", child);
         }
         sleep(Duration::from_millis(1));
+    }
+}
+
+/// The file by which an epoch says that it is here: that of our own, or so many later.
+fn arrival(folder: &str, later: u32) -> String {
+    let own: u32 = env::var("RESTART_EPOCH").map_or(0, |epoch| number(&epoch));
+    format!("{folder}/{}", own + later)
+}
+
+/// Writes lines to standard error, however long that takes.
+fn flood(lines: usize) {
+    for line in 0..lines {
+        let text = format!("noise {line} {}\n", "=".repeat(100));
+        // SAFETY: the pointer and the length are those of a string of our own.
+        unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
     }
 }
 

@@ -1,0 +1,61 @@
+//! Memory, and what becomes of us where there is none.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::thread;
+use std::time::Duration;
+
+use super::exit_now;
+use crate::exit::Exit;
+use crate::log;
+
+/// How often memory is asked for once more, and after how long: others may give some back.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The C library's memory. Where there is none for a second we say so and end, with the code of our
+/// own failures: the default would be an abort, which the kernel does not let a PID 1 die of
+/// before it has tried several ways.
+#[derive(Debug)]
+pub struct Allocator;
+
+/// Asks again and again, and ends us where that does not help.
+fn insist(ask: impl Fn() -> *mut u8) -> *mut u8 {
+    let mut memory = ask();
+    for _ in 0..TRIES {
+        if !memory.is_null() {
+            return memory;
+        }
+        thread::sleep(PAUSE);
+        memory = ask();
+    }
+    if memory.is_null() {
+        // Neither this nor the end needs memory.
+        let _ = log::write_if_ready(b"hot-restarter: out of memory (os error 12)\n");
+        exit_now(Exit::Failure.code());
+    }
+    memory
+}
+
+// SAFETY: every call is passed on to the system's allocator as it is, any number of times where it
+// had no memory and so did nothing.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps what the system's allocator asks for.
+        insist(|| unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        insist(|| unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above; where it fails the memory is still what it was.
+        insist(|| unsafe { System.realloc(memory, layout, size) })
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) };
+    }
+}
