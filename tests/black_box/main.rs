@@ -4,9 +4,11 @@
 //! Every module has a function `trials` that returns its trials; [`needs::trial`] makes one.
 
 mod cells;
+mod conformance;
 mod control;
 mod docker;
 mod envoy;
+mod faults;
 mod image;
 mod input;
 mod log;
@@ -29,7 +31,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     support::inherit::ignore_nothing();
     let arguments = Arguments::from_args();
-    let trials: Vec<Trial> = [
+    let mut trials: Vec<Trial> = [
         process::trials(),
         watch::trials(),
         control::trials(),
@@ -48,10 +50,13 @@ fn main() {
         managers::trials(),
         pods::trials(),
         cells::trials(),
+        faults::trials(),
         envoy::trials(),
     ]
     .into_iter()
     .flatten()
     .collect();
+    let named = conformance::trials(&trials);
+    trials.extend(named);
     libtest_mimic::run(&arguments, trials).exit();
 }
