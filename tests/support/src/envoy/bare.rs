@@ -105,6 +105,11 @@ impl Bare {
         Setup::new(stage).options(options).start()
     }
 
+    /// The parent of the restarter, which waits for it.
+    pub fn parent(&self) -> Process {
+        Process(self.unshare.id().try_into().expect("a pid"))
+    }
+
     /// What the restarter and Envoy have written.
     pub fn output(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()

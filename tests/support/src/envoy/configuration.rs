@@ -59,6 +59,29 @@ impl Configuration {
         self.replace("  listeners:\n", &listener)
     }
 
+    /// One with a second listener, at a port that is free, whose certificate is missing.
+    pub fn with_a_missing_certificate(self) -> Self {
+        let listener = r#"  listeners:
+    - name: secret
+      address:
+        socket_address: { address: 127.0.0.1, port_value: 0 }
+      filter_chains:
+        - transport_socket:
+            name: envoy.transport_sockets.tls
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+              common_tls_context:
+                tls_certificates:
+                  - certificate_chain: { filename: /nowhere/certificate.pem }
+                    private_key: { filename: /nowhere/key.pem }
+          filters:
+            - name: envoy.filters.network.echo
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo
+"#;
+        self.replace("  listeners:\n", listener)
+    }
+
     /// One that leads what is below `/upstream` to one upstream, and the bytes that come to a
     /// listener on this port to another. Both upstreams are ports of loopback.
     pub fn leading_to(self, http: u16, listener: u16, bytes: u16) -> Self {
@@ -101,9 +124,7 @@ impl Configuration {
     /// One whose clusters come from a server, for whose first answer Envoy waits without a bound.
     pub fn waiting_for(self, xds: &Xds) -> Self {
         let cluster = format!(
-            "static_resources:
-  clusters:
-    - name: xds
+            "    - name: xds
       type: STATIC
       load_assignment:
         cluster_name: xds
@@ -115,7 +136,11 @@ impl Configuration {
 ",
             port = xds.port()
         );
-        let mut with_cluster = self.replace("static_resources:\n", &cluster);
+        // One that leads to an upstream has a list of clusters already.
+        let list = "  clusters:\n";
+        let place = if self.text.contains(list) { list } else { "static_resources:\n" };
+        let head = if place == list { place.to_owned() } else { format!("{place}{list}") };
+        let mut with_cluster = self.replace(place, &(head + &cluster));
         with_cluster.text.push_str(
             "
 node: { id: test, cluster: test }

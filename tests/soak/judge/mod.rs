@@ -1,0 +1,190 @@
+//! Holds what the kernel has recorded, what the restarter said, what its children said, and its exit
+//! code against the contract. It is written from the contract, and shares no code with what it judges.
+
+mod code;
+mod controls;
+mod epochs;
+mod family;
+mod log;
+mod reaping;
+mod signals;
+
+pub(crate) use controls::trials;
+pub(crate) use family::Programs;
+
+use crate::record::Moment;
+use family::{Family, OURSELVES, Process, Role};
+
+/// How much later than by the clock something may be seen, or earlier, in microseconds.
+const SLACK: u64 = 50_000;
+/// A span that no machine is too busy for.
+const LONG: u64 = 5_000_000;
+/// When an epoch counts as ready that announces nothing.
+const SETTLING: u64 = 1_000_000;
+
+/// How an epoch is found ready in a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// At once.
+    None,
+    /// By a program.
+    Exec,
+    /// By the clock.
+    Auto,
+}
+
+/// What the restarter was told, as far as promises depend on it; times in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) term_wait: u64,
+    pub(crate) ready: Ready,
+    pub(crate) ready_timeout: u64,
+    pub(crate) rollback: bool,
+    pub(crate) max_epochs: usize,
+    pub(crate) min_interval: u64,
+    pub(crate) stop_signal: i32,
+    /// It has a `/proc` of its own PID namespace.
+    pub(crate) sees_processes: bool,
+    /// It tells what is below warnings as well.
+    pub(crate) tells_all: bool,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a code.
+    Code(i32),
+    /// By a signal, which is never right.
+    Signal(i32),
+}
+
+/// All that is known of a life.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) terms: Terms,
+    pub(crate) programs: Programs<'a>,
+    /// The kernel's record, if it is whole.
+    pub(crate) record: Option<&'a [Moment]>,
+    /// What the restarter has written, as far as somebody could read it.
+    pub(crate) log: &'a str,
+    /// Nothing was in the way of the log.
+    pub(crate) log_is_whole: bool,
+    /// What the children have written.
+    pub(crate) journal: &'a str,
+    pub(crate) end: End,
+    /// When it was first asked to stop.
+    pub(crate) asked: Option<u64>,
+    /// When it was suspended, from and until.
+    pub(crate) suspended: &'a [(u64, u64)],
+}
+
+/// The promises that were broken, a sentence each.
+pub(crate) fn judge(facts: &Facts<'_>) -> Vec<String> {
+    let mut case = Case { facts, broken: Vec::new() };
+    let family = facts.record.and_then(|record| Family::of(record, facts.programs));
+    if facts.record.is_some() && family.is_none() {
+        case.finds("the restarter was never executed");
+    }
+    if let End::Signal(signal) = facts.end {
+        case.finds(&format!("the restarter was ended by signal {signal}"));
+    }
+    let family = family.filter(|family| !family.has_gaps);
+    log::judge(&mut case, family.as_ref());
+    if let Some(family) = &family {
+        code::judge(&mut case, family);
+        epochs::judge(&mut case, family);
+        signals::judge(&mut case, family);
+        reaping::judge(&mut case, family);
+    }
+    case.broken
+}
+
+/// A life before the judge.
+struct Case<'a> {
+    facts: &'a Facts<'a>,
+    broken: Vec<String>,
+}
+
+impl Case<'_> {
+    fn finds(&mut self, what: &str) {
+        // One that is broken a thousand times is broken.
+        if self.broken.len() < 20 {
+            self.broken.push(what.to_owned());
+        }
+    }
+
+    fn demands(&mut self, kept: bool, what: impl FnOnce() -> String) {
+        if !kept {
+            self.finds(&what());
+        }
+    }
+
+    /// How long it was suspended between two moments.
+    fn suspended(&self, from: u64, until: u64) -> u64 {
+        let spans = self.facts.suspended.iter();
+        spans.map(|(begun, ended)| (*ended).min(until).saturating_sub((*begun).max(from))).sum()
+    }
+}
+
+/// Whether this epoch had been found ready by then, where that can be told.
+fn was_ready(case: &Case<'_>, family: &Family, leader: &Process, then: u64) -> Option<bool> {
+    match case.facts.terms.ready {
+        Ready::None => Some(true),
+        Ready::Auto if then < leader.begun + SETTLING - SLACK => Some(false),
+        Ready::Auto => None,
+        Ready::Exec => {
+            let yes = family.processes.iter().filter(|asked| {
+                asked.role == Role::Question
+                    && asked.begun >= leader.begun
+                    && asked.status == Some(family::Status::Exited(0))
+                    && asked.ended.is_some_and(|ended| ended <= then)
+            });
+            let mut known = Some(false);
+            for asked in yes {
+                if asked.reaped.is_some_and(|reaped| reaped <= then) {
+                    return Some(true);
+                }
+                known = None;
+            }
+            known
+        }
+    }
+}
+
+/// Whether a process lived at a moment.
+fn lived(process: &Process, then: u64) -> bool {
+    process.begun < then && process.ended.is_none_or(|ended| ended > then)
+}
+
+/// The epoch that a process belongs to: the place of its leader.
+fn epoch_of(family: &Family, place: usize) -> Option<usize> {
+    let root = family.processes[place].root;
+    (root != OURSELVES && family.processes[root].role == Role::Leader).then_some(root)
+}
+
+/// What the kernel has seen, counted.
+pub(crate) fn census(facts: &Facts<'_>) -> Vec<(&'static str, u64)> {
+    let family = facts.record.and_then(|record| Family::of(record, facts.programs));
+    let Some(family) = family else {
+        let started = facts.log.lines().filter(|line| line.contains("started")).count();
+        return vec![("hot restarts", started.saturating_sub(1) as u64)];
+    };
+    let number =
+        |role: Role| family.processes.iter().filter(|process| process.role == role).count();
+    let orphans = family.processes.iter().filter(|process| {
+        process.role == Role::Member && process.parent == OURSELVES && process.reaped.is_some()
+    });
+    let kills = family.sent.iter().filter(|sent| sent.signal == libc::SIGKILL);
+    let counts = [
+        ("records with gaps", usize::from(family.has_gaps)),
+        ("hot restarts", number(Role::Leader).saturating_sub(1)),
+        ("checks", number(Role::Check)),
+        ("readiness probes", number(Role::Question)),
+        ("starts that failed in the child", number(Role::Stillborn)),
+        ("orphans reaped", orphans.count()),
+        ("processes recorded", family.processes.len()),
+        ("signals that the restarter sent", family.sent.len()),
+        ("of these SIGKILL", kills.count()),
+    ];
+    counts.into_iter().map(|(name, count)| (name, count as u64)).collect()
+}
