@@ -427,7 +427,8 @@ fn spares_who_answers() {
     restarter.settle();
     assert_eq!(restarter.lines("restart-failed"), 0, "{}", restarter.log());
     let state = processes::process(second).map(|process| process.state);
-    assert_eq!(state, Some('S'), "{}", restarter.log());
+    // It catches what `settle` sends.
+    assert!(matches!(state, Some('S' | 'R')), "{state:?}: {}", restarter.log());
     // The one before it speaks for itself alone.
     server.set(Reply::server_info("LIVE", 0, 2));
     restarter.says("restart-failed epoch=1 …(--ready-timeout)");
