@@ -101,9 +101,9 @@ fn again() -> Command {
     unshare
 }
 
-/// Whether a process is a soak.
+/// Whether a soak lives, as far as can be told: somebody of its number does.
 fn is_live(pid: i32) -> bool {
-    processes::has_variable(pid, &format!("{OF}={pid}"))
+    processes::process(pid).is_some_and(|process| process.state != 'Z')
 }
 
 /// Clears away all that these soaks have left, in this folder for temporary ones and elsewhere.
@@ -112,13 +112,16 @@ fn clear(of: impl Fn(i32) -> bool, temporary: &Path) {
     // Who is killed may have had a child a moment ago, and leaves its control groups by and by.
     while since.elapsed() < BOUND {
         let left = remains(&of, temporary);
-        if left.is_empty() {
-            return;
-        }
-        for one in left {
-            one.clear();
+        let waits = left.iter().any(|one| !matches!(one, Remains::Folder(_)));
+        left.into_iter().for_each(Remains::clear);
+        if !waits {
+            break;
         }
         thread::sleep(Duration::from_millis(5));
+    }
+    let left = remains(&of, temporary);
+    if !left.is_empty() {
+        eprintln!("what dead soaks have left cannot be cleared away: {left:?}");
     }
 }
 
