@@ -51,7 +51,7 @@ pub(crate) fn take() {
         // What bears our number by now is another's, who had it before us.
         let is_dead = |pid| i32::try_from(process::id()) == Ok(pid) || !is_live(pid);
         clear(is_dead, folder.parent().expect("it is ours"));
-        fs::create_dir(folder).expect("a folder among the temporary ones");
+        fs::create_dir_all(folder).expect("a folder among the temporary ones");
         return;
     }
     let folder = env::temp_dir().join(format!("{NAME}{own}"));
