@@ -42,9 +42,9 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Does something; its panic becomes the words that are returned, and stays out of the reports of
+/// Does something; its panic becomes the words of the error, and stays out of the reports of
 /// what runs beside it.
-pub fn caught(run: impl FnOnce()) -> Result<(), String> {
+pub fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();
