@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// What is recorded.
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 23] = [
     "sched/sched_process_fork",
     "sched/sched_process_exec",
     "sched/sched_process_exit",
@@ -28,10 +28,18 @@ const EVENTS: [&str; 19] = [
     "syscalls/sys_enter_setsid",
     "syscalls/sys_enter_setpgid",
     "syscalls/sys_exit_setsid",
+    "syscalls/sys_enter_rt_sigaction",
+    "syscalls/sys_exit_rt_sigaction",
+    "syscalls/sys_enter_poll",
+    "syscalls/sys_enter_ppoll",
 ];
 /// Those that not every machine has.
-const OPTIONAL: [&str; 3] =
-    ["syscalls/sys_exit_fork", "syscalls/sys_exit_vfork", "syscalls/sys_exit_setsid"];
+const OPTIONAL: [&str; 4] = [
+    "syscalls/sys_exit_fork",
+    "syscalls/sys_exit_vfork",
+    "syscalls/sys_exit_setsid",
+    "syscalls/sys_enter_poll",
+];
 
 /// How much fits into the record of a life, per processor.
 const KIBIBYTES: u32 = 16 * 1024;

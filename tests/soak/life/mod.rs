@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Instant;
 
-use crate::judge::{self, End, Facts, Programs};
+use crate::judge::{self, End, Facts, Programs, Verdict};
 use crate::random::Random;
 use crate::record;
 use crate::tally::Tally;
@@ -28,8 +28,8 @@ pub(crate) fn arena(arena: &Arena, random: &mut Random, until: Instant, tally: &
     }
 }
 
-/// The life that belongs to a seed.
-pub(crate) fn live(arena: &Arena, seed: u64, tally: &Tally) {
+/// The life that belongs to a seed. Whether it could be judged by the kernel's record.
+pub(crate) fn live(arena: &Arena, seed: u64, tally: &Tally) -> bool {
     let mut stage = Stage::new(arena, seed, tally);
     let ended = stage.play();
     let (text, is_whole) = match arena.record.as_ref().map(kernel_record) {
@@ -51,17 +51,19 @@ pub(crate) fn live(arena: &Arena, seed: u64, tally: &Tally) {
     if arena.record.is_some() && !is_whole {
         tally.add("records that were not whole", 1);
     }
-    let (broken, log) = match ended {
-        Ok(end) => {
-            held_against_the_contract(&mut stage, end, text.as_deref().filter(|_| is_whole), tally)
-        }
-        Err(why) => (vec![why], stage.log()),
+    let log = stage.log();
+    let record = text.as_deref().filter(|_| is_whole);
+    let verdict = match ended {
+        Ok(end) => held_against_the_contract(&stage, end, &log, record, tally),
+        Err(why) => Verdict { broken: vec![why], by_record: false },
     };
     let left = stage.leftovers();
+    let Verdict { broken, by_record } = verdict;
     let broken: Vec<String> = broken.into_iter().chain(left).chain(stage.found()).collect();
     if !broken.is_empty() {
         tally.broken(dossier(&stage, seed, &broken, &log, text.as_deref(), arena.keeps));
     }
+    by_record
 }
 
 fn kernel_record(instance: &crate::kernel::Instance) -> Result<(String, bool), String> {
@@ -69,15 +71,18 @@ fn kernel_record(instance: &crate::kernel::Instance) -> Result<(String, bool), S
 }
 
 fn held_against_the_contract(
-    stage: &mut Stage<'_>,
+    stage: &Stage<'_>,
     end: End,
+    log: &str,
     text: Option<&str>,
     tally: &Tally,
-) -> (Vec<String>, String) {
-    let log = stage.log();
+) -> Verdict {
     let moments = match text.map(record::parse).transpose() {
         Ok(moments) => moments,
-        Err(why) => return (vec![format!("the kernel's record: {why}")], log),
+        Err(why) => {
+            let broken = vec![format!("the kernel's record: {why}")];
+            return Verdict { broken, by_record: false };
+        }
     };
     let journal = fs::read_to_string(stage.scene.path("journal")).unwrap_or_default();
     let [target, check, question] =
@@ -91,7 +96,7 @@ fn held_against_the_contract(
             question: &question,
         },
         record: moments.as_deref(),
-        log: &log,
+        log,
         log_is_whole: stage.plan.sink == Sink::File,
         journal: &journal,
         end,
@@ -102,7 +107,7 @@ fn held_against_the_contract(
     for (name, number) in judge::census(&facts) {
         tally.add(name, number);
     }
-    (verdict, log)
+    verdict
 }
 
 /// Everything that is needed to understand what went wrong.
