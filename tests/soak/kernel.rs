@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use libtest_mimic::{Failed, Trial};
+use support::namespace;
+
+use crate::record::{self, Event};
+
 /// What is recorded.
 const EVENTS: [&str; 23] = [
     "sched/sched_process_fork",
@@ -43,6 +48,39 @@ const OPTIONAL: [&str; 4] = [
 
 /// How much fits into the record of a life, per processor.
 const KIBIBYTES: u32 = 16 * 1024;
+
+/// The trial of this module: a fork, an execution and an end are recorded, and who did them.
+pub(crate) fn trial() -> Trial {
+    let recorded = namespace::privileged() && Tracing::possible();
+    crate::trial("soak::fork_is_recorded", recorded, "tracefs", fork_is_recorded)
+}
+
+fn fork_is_recorded() -> Result<(), Failed> {
+    let name = format!("soak-fork-{}", std::process::id());
+    let tracing = Tracing::open(std::env::temp_dir().join(&name))?;
+    let instance = tracing.instance(&name).map_err(|error| error.to_string())?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "read go; /bin/true & wait"]).stdin(Stdio::piped());
+    let mut shell = shell.spawn()?;
+    let pid = i32::try_from(shell.id())?;
+    instance.record(pid)?;
+    shell.stdin.take().ok_or("it has an input")?.write_all(b"go\n")?;
+    shell.wait()?;
+    let (text, is_whole) = instance.take()?;
+    drop(instance);
+    let moments = record::parse(&text)?;
+    let own = moments.iter().filter(|moment| moment.who == pid).map(|moment| &moment.what);
+    let forked: Vec<i32> = own
+        .filter_map(|what| if let Event::Fork { child } = what { Some(*child) } else { None })
+        .collect();
+    let [child] = forked[..] else { return Err(format!("one fork, and not {text}").into()) };
+    let did = |what: &dyn Fn(&Event) -> bool| {
+        moments.iter().any(|moment| moment.who == child && what(&moment.what))
+    };
+    let became = did(&|what| matches!(what, Event::Exec { file } if file == "/bin/true"));
+    let ended = did(&|what| *what == Event::Exit);
+    if is_whole && became && ended { Ok(()) } else { Err(format!("not in it: {text}").into()) }
+}
 
 /// Our own way into the tracing file system. It goes with the process that asked for it first.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use libtest_mimic::{Failed, Trial};
 use honest::{JOURNAL, LOG, RECORD};
 
 use super::{End, Facts, Programs, Ready, Terms, Verdict, judge};
-use crate::record;
+use crate::{kernel, record};
 
-/// The trials of this module.
+/// The trials of this module, and those of what the judge is given.
 pub(crate) fn trials() -> Vec<Trial> {
     let innocent = [("honest_life", Life::default())].into_iter().chain(omitted::innocent());
     let innocent = innocent.map(|(name, life)| {
@@ -37,7 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Err(Failed::from(format!("it finds {broken:?}, and not: {finding}")))
             })
         });
-    innocent.chain(doctored).chain([unjudged]).collect()
+    innocent.chain(doctored).chain([unjudged, kernel::trial()]).collect()
 }
 
 /// What is held against the contract.
