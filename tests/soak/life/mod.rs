@@ -1,6 +1,7 @@
 //! One life of a restarter, from its start to the judge.
 
 mod arena;
+mod breaker;
 mod clients;
 mod handle;
 mod manners;
@@ -9,6 +10,7 @@ mod play;
 mod start;
 
 pub(crate) use arena::Arena;
+pub(crate) use breaker::trial;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -9,7 +9,7 @@ use libtest_mimic::{Failed, Trial};
 use honest::{JOURNAL, LOG, RECORD};
 
 use super::{End, Facts, Programs, Ready, Terms, Verdict, judge};
-use crate::{kernel, record};
+use crate::{kernel, life, record};
 
 /// The trials of this module, and those of what the judge is given.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -37,7 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Err(Failed::from(format!("it finds {broken:?}, and not: {finding}")))
             })
         });
-    innocent.chain(doctored).chain([unjudged, kernel::trial()]).collect()
+    let beside = [unjudged, kernel::trial(), life::trial()];
+    innocent.chain(doctored).chain(beside).collect()
 }
 
 /// What is held against the contract.
