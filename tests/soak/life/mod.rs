@@ -16,6 +16,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Instant;
 
+use libtest_mimic::Trial;
+
 use crate::judge::{self, End, Facts, Programs, Verdict};
 use crate::random::Random;
 use crate::record;
@@ -23,11 +25,35 @@ use crate::tally::Tally;
 use plan::{Place, Sink};
 use play::Stage;
 
+/// Of the lives that the kernel has recorded so many in a hundred may go unjudged: where it could
+/// not tell everything, most of what was promised is held against nobody.
+const UNJUDGED: u64 = 10;
+/// So many lives before that is asked.
+const FEW: u64 = 10;
+
 /// Lives one life after the other until the time is over.
 pub(crate) fn arena(arena: &Arena, random: &mut Random, until: Instant, tally: &Tally) {
+    let (mut lives, mut unjudged) = (0, 0);
     while Instant::now() < until && !tally.is_broken() {
-        live(arena, random.any(), tally);
+        lives += 1;
+        unjudged += u64::from(!live(arena, random.any(), tally));
     }
+    if arena.record.is_some() && too_many(unjudged, lives) {
+        tally.broken(format!("of {lives} lives {unjudged} were not recorded well enough to judge"));
+    }
+}
+
+/// That too much that goes unjudged is told.
+pub(crate) fn trial_of_the_unjudged() -> Trial {
+    Trial::test("soak::unjudged_lives", || {
+        let right = too_many(2, FEW) && !too_many(1, FEW) && !too_many(FEW - 1, FEW - 1);
+        if right { Ok(()) } else { Err("others are too many".into()) }
+    })
+}
+
+/// Whether so many lives may not go unjudged.
+fn too_many(unjudged: u64, lives: u64) -> bool {
+    lives >= FEW && unjudged * 100 > lives * UNJUDGED
 }
 
 /// The life that belongs to a seed. Whether it could be judged by the kernel's record.

@@ -37,7 +37,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Err(Failed::from(format!("it finds {broken:?}, and not: {finding}")))
             })
         });
-    let beside = [unjudged, kernel::trial(), life::trial()];
+    let beside = [unjudged, life::trial_of_the_unjudged(), kernel::trial(), life::trial()];
     innocent.chain(doctored).chain(beside).collect()
 }
 
