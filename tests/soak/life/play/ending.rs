@@ -11,7 +11,6 @@ use support::processes;
 use super::{BOUND, Stage};
 use crate::judge::End;
 use crate::life::handle::now;
-use crate::life::manners;
 use crate::life::plan::Sink;
 
 /// How much later than promised an end may come on a machine that is busy.
@@ -26,11 +25,10 @@ impl Stage<'_> {
     /// there is peace, so that whoever looks at it later can tell.
     pub(super) fn two_in_a_row(&mut self, checks: bool) {
         if checks {
-            let time = self.random.below(80);
+            let time = 20 + self.random.below(60);
             self.write("check-steps", &format!("sleep={time} exit=0"));
         }
-        let steps = manners::good_epoch(&mut self.random, &self.plan);
-        self.write("steps", &self.in_place(&steps));
+        self.behave_well();
         self.send(libc::SIGHUP);
         thread::sleep(self.random.span_below_ms(40));
         self.send(libc::SIGHUP);

@@ -87,20 +87,29 @@ impl<'a> Stage<'a> {
     /// Plays it to its end; why there was none.
     pub(super) fn play(&mut self) -> Result<End, String> {
         let words = start::furnish(&self.scene, &self.plan);
-        self.behave();
+        let checks = self.plan.options.iter().any(|option| option == "--check");
+        let calm_at_first = self.random.percent(if checks { 60 } else { 15 });
+        if calm_at_first {
+            self.behave_well();
+        } else {
+            self.behave();
+        }
         self.write("check-steps", "exit=0");
         let started = start::start(self.arena, &self.scene, &self.plan, &self.program, &words);
         self.child = Some(started.child);
         self.restarter = started.restarter;
         self.ear = started.ear;
         self.await_first();
+        if calm_at_first {
+            self.two_in_a_row(checks);
+            self.behave();
+        }
         let until = Instant::now() + self.plan.length;
         while Instant::now() < until && self.lives() && !self.tally.is_broken() {
             self.act();
         }
         self.calm();
-        let checks = self.plan.options.iter().any(|option| option == "--check");
-        if self.lives() && self.random.percent(if checks { 50 } else { 25 }) {
+        if self.lives() && self.random.percent(20) {
             self.two_in_a_row(checks);
         }
         if self.lives() && self.random.percent(30) {
@@ -110,6 +119,12 @@ impl<'a> Stage<'a> {
         let end = self.await_end();
         self.gather();
         end
+    }
+
+    /// Has the next epoch do what it should.
+    fn behave_well(&mut self) {
+        let steps = manners::good_epoch(&mut self.random, &self.plan);
+        self.write("steps", &self.in_place(&steps));
     }
 
     /// Waits until the first epoch has said something, or all is over.
