@@ -1,7 +1,10 @@
 //! A stop asks everybody, kills in time who is left, and is over when nobody is.
 
 use super::family::{Family, OURSELVES};
-use super::{Case, KILL_WAIT, PROMPT, epoch_of, lived, log, told_to_stop};
+use super::{Case, KILL_WAIT, PROMPT, SLACK, epoch_of, lived, log, told_to_stop};
+
+/// An orphan is found by a look, and looks are not farther apart.
+const LOOK: u64 = 200_000;
 
 pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
     if let Some(told) = told_to_stop(family) {
@@ -28,13 +31,14 @@ fn asked(case: &mut Case<'_>, family: &Family, told: u64) {
         let since = if of_a_living_epoch && process.begun < told {
             told
         } else if process.parent == OURSELVES && process.group != root && may_be_found(case) {
-            told.max(process.parent_since) + PROMPT
+            told.max(process.parent_since) + LOOK
         } else {
             continue;
         };
-        // Who asks many takes its time, and an epoch that is left to the one after it has to wait.
-        let due = family.idle_after(since).unwrap_or(u64::MAX).min(killed.unwrap_or(u64::MAX));
-        if due == u64::MAX || due < since || !process.outlives(due) {
+        let idle = family.idle_after(since);
+        let due = if since == told { idle.into_iter().chain(killed).min() } else { idle };
+        let Some(due) = due.filter(|due| process.outlives(*due)) else { continue };
+        if killed.is_some_and(|killed| killed < due) {
             continue;
         }
         let sent = family.sent_from(place, stop_signal, 0).is_some_and(|sent| sent <= due);
@@ -54,8 +58,12 @@ fn killed_in_time(case: &mut Case<'_>, family: &Family, told: u64) {
     if !case.facts.terms.may_signal {
         return;
     }
-    let over = told + case.facts.terms.term_wait;
-    let limit = over + PROMPT + case.suspended(told, u64::MAX);
+    // The time is counted from when it was read, which was before it was passed on.
+    let stop_signal = case.facts.terms.stop_signal;
+    let passed_on = family.sent.iter().find(|sent| sent.at >= told && sent.signal == stop_signal);
+    let over = passed_on.map_or(told, |sent| sent.at) + case.facts.terms.term_wait;
+    let clock = over + PROMPT + case.suspended(told, u64::MAX);
+    let limit = family.idle_after(over + SLACK).map_or(clock, |idle| idle.min(clock));
     for (place, process) in family.processes.iter().enumerate().skip(1) {
         let Some(root) = epoch_of(family, place) else { continue };
         // Without /proc a group is lost with its leader.

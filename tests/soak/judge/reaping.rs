@@ -26,6 +26,10 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
         case.demands(reaped.saturating_sub(since) <= LONG + busy, || {
             format!("pid {pid} was a zombie for {} µs", reaped - since)
         });
+        let waited_for = family.idle_after(since).is_some_and(|idle| idle < reaped);
+        case.demands(!waited_for, || {
+            format!("pid {pid} was a zombie from {since} to {reaped}, while we waited for others")
+        });
         // Of thousands one is the last; but somebody is reaped all the while.
         let next = family.reaps.partition_point(|reap| *reap <= since);
         let first = family.reaps.get(next).copied().unwrap_or(reaped);

@@ -1,7 +1,10 @@
 //! No restart that was asked for is forgotten.
 
 use super::family::{Family, Role};
-use super::{Case, PROMPT, lived, ready_at, told_to_stop};
+use super::{Case, lived, ready_at, told_to_stop};
+
+/// When nothing happens, what is due has begun by then.
+const IN_PEACE: u64 = 1_000_000;
 
 pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
     let Some(our_end) = family.restarter().ended else { return };
@@ -21,7 +24,7 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
         let next = begins[begins.partition_point(|begun| *begun <= at)..].first();
         let until = next.map_or(until, |next| until.min(*next));
         let Some(free) = nothing_hinders(case, family, at, until) else { continue };
-        let limit = free + PROMPT + case.suspended(free, until);
+        let limit = free + IN_PEACE + case.suspended(free, until);
         if until > limit {
             case.finds(&format!(
                 "SIGHUP at {at} is forgotten: nothing hindered it from {free} to {until}"

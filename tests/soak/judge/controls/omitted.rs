@@ -30,9 +30,16 @@ pub(super) fn omitted() -> Vec<(&'static str, Life, &'static str)> {
         ),
         ("owed_and_forgotten", life().without("101.001500"), "signal 10, received"),
         ("never_asked", deaf("104.000100").without("103.000200"), "never asked to end"),
-        ("killed_late", deaf("105.900000"), "--term-wait ended at"),
-        ("ended_late", life().record("103.001300", "105.001300"), "the last child was reaped at"),
-        ("all_time_over", survived().record("106.001300", "107.101300"), "all time was over"),
+        (
+            "killed_late",
+            (1..7).fold(deaf("105.900000"), |life, tenth| {
+                let poll = "sys_poll(ufds: 0x7f, nfds: 1, timeout_msecs: 100)";
+                life.also("103.000902", &format!("restarter-10 [0] 104.{tenth}00000: {poll}"))
+            }),
+            "--term-wait ended at",
+        ),
+        ("ended_late", life().record("103.001300", "105.101300"), "the last child was reaped at"),
+        ("all_time_over", survived().record("106.001300", "108.101300"), "all time was over"),
         ("survivor_not_named", survived().log(SURVIVOR, ""), "and the log names"),
         (
             "survivor_and_clean",
@@ -48,9 +55,17 @@ pub(super) fn omitted() -> Vec<(&'static str, Life, &'static str)> {
             "SIGHUP at 102520000 is forgotten",
         ),
         (
-            "orphan_not_reaped_for_a_second",
-            life().record("103.000902: sys", "104.600902: sys").record("103.001", "104.601"),
+            "orphan_not_reaped_for_long",
+            life().record("103.000902: sys", "105.600902: sys").record("103.001", "105.601"),
             "nobody was reaped until",
+        ),
+        (
+            "orphan_overlooked",
+            life()
+                .record("101.0012", "102.7012")
+                .record("101.0013", "102.7013")
+                .record("101.0014", "102.7014"),
+            "while we waited for others",
         ),
         ("group_of_a_failed_epoch", failed(), "of the failed pid 14 was left alive"),
         (
