@@ -21,7 +21,7 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
             case.finds(&format!("pid {pid} has ended and was never reaped"));
             continue;
         };
-        let since = ended.max(process.parent_since);
+        let since = family.zombie_since(process).unwrap_or(ended);
         let busy = case.suspended(since, reaped);
         case.demands(reaped.saturating_sub(since) <= LONG + busy, || {
             format!("pid {pid} was a zombie for {} µs", reaped - since)

@@ -64,6 +64,11 @@ pub(crate) struct Process {
     pub(crate) begun: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) status: Option<Status>,
+    /// When it told its parent of its end: what it had to give back may have taken it long, and its
+    /// children pass on just before.
+    told_parent: Option<u64>,
+    /// Who was its parent, if it was handed to the restarter.
+    left_by: Option<usize>,
     pub(crate) reaped: Option<u64>,
     asked_to_exit: Option<i32>,
     struck_by: Option<i32>,
@@ -193,6 +198,13 @@ impl Family {
         self.sent_to.get(&(to, signal))?.iter().copied().find(|at| *at >= from)
     }
 
+    /// Since when a process could have been reaped by the restarter.
+    pub(crate) fn zombie_since(&self, process: &Process) -> Option<u64> {
+        let ended = process.told_parent.or(process.ended)?;
+        let left = process.left_by.and_then(|parent| self.processes[parent].told_parent);
+        Some(ended.max(left.unwrap_or(process.parent_since)))
+    }
+
     /// When the restarter had, since then, begun so often to wait for what happens that it has
     /// done everything that was to be done.
     pub(crate) fn idle_after(&self, then: u64) -> Option<u64> {
@@ -221,6 +233,8 @@ impl Family {
             begun: at,
             ended: None,
             status: None,
+            told_parent: None,
+            left_by: None,
             reaped: None,
             asked_to_exit: None,
             struck_by: None,

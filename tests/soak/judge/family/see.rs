@@ -24,6 +24,12 @@ impl Family {
             }
         }
         let Some(&who) = self.by_pid.get(&moment.who) else { return };
+        let own = &mut self.processes[who];
+        if let Event::Signal { signal: libc::SIGCHLD, .. } = moment.what
+            && own.ended.is_some()
+        {
+            own.told_parent.get_or_insert(at);
+        }
         let ours = who == OURSELVES && self.restarter().ended.is_none();
         match &moment.what {
             Event::Fork { child } if ours => {
@@ -127,6 +133,7 @@ impl Family {
             // We are PID 1 or a subreaper, and nobody in between is.
             child.parent = OURSELVES;
             child.parent_since = at;
+            child.left_by = Some(who);
         }
     }
 
