@@ -53,6 +53,8 @@ pub(crate) struct Terms {
     pub(crate) ready: Ready,
     pub(crate) ready_timeout: u64,
     pub(crate) rollback: bool,
+    /// There is a check before each restart.
+    pub(crate) checks: bool,
     pub(crate) max_epochs: usize,
     pub(crate) min_interval: u64,
     pub(crate) stop_signal: i32,

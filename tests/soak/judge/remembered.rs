@@ -11,10 +11,12 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
     let asked = case.facts.asked.into_iter().chain(told_to_stop(family)).min();
     let until = asked.unwrap_or(our_end).min(our_end);
     let begins: Vec<u64> = {
-        let begun = family
-            .processes
-            .iter()
-            .filter(|process| [Role::Leader, Role::Check, Role::Stillborn].contains(&process.role));
+        let begun = family.processes.iter().filter(|process| match process.role {
+            Role::Check | Role::Stillborn => true,
+            // The check for a start that it came beside was before it.
+            Role::Leader => !case.facts.terms.checks,
+            Role::Restarter | Role::Question | Role::Member => false,
+        });
         let mut begins: Vec<u64> = begun.map(|process| process.begun).collect();
         begins.extend(&family.refused);
         begins.sort_unstable();
@@ -41,7 +43,7 @@ fn nothing_hinders(case: &Case<'_>, family: &Family, at: u64, until: u64) -> Opt
     if at >= until || !terms.may_signal {
         return None;
     }
-    let last = family.leaders().filter(|(_, leader)| leader.begun < at).last()?.1.begun;
+    let last = family.leaders().filter(|(_, leader)| leader.begun < until).last()?.1.begun;
     let living = || family.leaders().filter(|(_, leader)| lived(leader, until));
     let (_, newest) = living().last()?;
     let ready = ready_at(case, family, newest)?;

@@ -147,6 +147,7 @@ impl Plan {
                 ready,
                 ready_timeout: ready_timeout * SECOND / 1000,
                 rollback,
+                checks: check,
                 max_epochs,
                 min_interval: min_interval * SECOND / 1000,
                 stop_signal,

@@ -67,6 +67,7 @@ impl Default for Life {
                 ready: Ready::Exec,
                 ready_timeout: 60_000_000,
                 rollback: true,
+                checks: false,
                 max_epochs: 2,
                 min_interval: 0,
                 stop_signal: libc::SIGTERM,

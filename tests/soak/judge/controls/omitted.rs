@@ -55,6 +55,14 @@ pub(super) fn omitted() -> Vec<(&'static str, Life, &'static str)> {
             "SIGHUP at 102520000 is forgotten",
         ),
         (
+            "restart_forgotten_beside_a_check",
+            life().record("103.0", "105.0").with(|life| {
+                (life.asked, life.terms.max_epochs) = (Some(105_000_000), 3);
+                life.terms.checks = true;
+            }),
+            "SIGHUP at 101900000 is forgotten",
+        ),
+        (
             "orphan_not_reaped_for_long",
             life().record("103.000902: sys", "105.600902: sys").record("103.001", "105.601"),
             "nobody was reaped until",

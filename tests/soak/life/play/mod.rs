@@ -87,7 +87,7 @@ impl<'a> Stage<'a> {
     /// Plays it to its end; why there was none.
     pub(super) fn play(&mut self) -> Result<End, String> {
         let words = start::furnish(&self.scene, &self.plan);
-        let checks = self.plan.options.iter().any(|option| option == "--check");
+        let checks = self.plan.terms.checks;
         let calm_at_first = self.random.percent(if checks { 60 } else { 15 });
         if calm_at_first {
             self.behave_well();
