@@ -62,7 +62,7 @@ fn killed_in_time(case: &mut Case<'_>, family: &Family, told: u64) {
     let stop_signal = case.facts.terms.stop_signal;
     let passed_on = family.sent.iter().find(|sent| sent.at >= told && sent.signal == stop_signal);
     let over = passed_on.map_or(told, |sent| sent.at) + case.facts.terms.term_wait;
-    let clock = over + PROMPT + case.suspended(told, u64::MAX);
+    let clock = over + PROMPT + case.held(family, told, u64::MAX);
     let limit = family.idle_after(over + SLACK).map_or(clock, |idle| idle.min(clock));
     for (place, process) in family.processes.iter().enumerate().skip(1) {
         let Some(root) = epoch_of(family, place) else { continue };
@@ -82,8 +82,9 @@ fn killed_in_time(case: &mut Case<'_>, family: &Family, told: u64) {
 /// When the last process is gone, we are; and SIGKILL is not waited for for ever.
 fn over_at_once(case: &mut Case<'_>, family: &Family) {
     let Some(end) = family.restarter().ended else { return };
-    let late =
-        |case: &Case<'_>, from: u64| end.saturating_sub(from) > PROMPT + case.suspended(from, end);
+    let late = |case: &Case<'_>, from: u64| {
+        end.saturating_sub(from) > PROMPT + case.held(family, from, end)
+    };
     let survived = family.processes.iter().skip(1).any(|process| process.outlives(end));
     match family.reaps.last() {
         Some(&last) if !survived => case.demands(!late(case, last), || {

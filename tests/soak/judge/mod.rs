@@ -152,9 +152,20 @@ impl Case<'_> {
 
     /// How long it was suspended between two moments.
     fn suspended(&self, from: u64, until: u64) -> u64 {
-        let spans = self.facts.suspended.iter();
-        spans.map(|(begun, ended)| (*ended).min(until).saturating_sub((*begun).max(from))).sum()
+        within(self.facts.suspended, from, until)
     }
+
+    /// How long it could do nothing between two moments. On a machine that is busy, or short of memory,
+    /// an execution took seconds, for which the kernel suspends who has forked.
+    fn held(&self, family: &Family, from: u64, until: u64) -> u64 {
+        self.suspended(from, until) + within(&family.making, from, until)
+    }
+}
+
+/// How much of these spans is between two moments.
+fn within(spans: &[(u64, u64)], from: u64, until: u64) -> u64 {
+    let parts = spans.iter();
+    parts.map(|(begun, ended)| (*ended).min(until).saturating_sub((*begun).max(from))).sum()
 }
 
 /// Whether this epoch had been found ready by then, where that can be told.

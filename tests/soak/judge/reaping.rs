@@ -22,7 +22,7 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
             continue;
         };
         let since = family.zombie_since(process).unwrap_or(ended);
-        let busy = case.suspended(since, reaped);
+        let busy = case.held(family, since, reaped);
         case.demands(reaped.saturating_sub(since) <= LONG + busy, || {
             format!("pid {pid} was a zombie for {} µs", reaped - since)
         });
@@ -35,7 +35,7 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
         let first = family.reaps.get(next).copied().unwrap_or(reaped);
         let mut waits = pauses.iter().copied().chain([(since, first)]);
         let wait = waits.find(|(from, to)| {
-            *from >= since && *to <= reaped && to - from > PROMPT + case.suspended(*from, *to)
+            *from >= since && *to <= reaped && to - from > PROMPT + case.held(family, *from, *to)
         });
         if let Some((from, to)) = wait {
             case.finds(&format!(

@@ -127,6 +127,8 @@ pub(crate) struct Family {
     pub(crate) polls: Vec<u64>,
     /// When it was refused a process.
     pub(crate) refused: Vec<u64>,
+    /// While it has made a process, which the kernel lets it do nothing beside (`vfork`).
+    pub(crate) making: Vec<(u64, u64)>,
     /// When it has reaped somebody.
     pub(crate) reaps: Vec<u64>,
     /// When somebody was sent a signal.

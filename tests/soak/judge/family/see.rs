@@ -64,6 +64,9 @@ impl Family {
             Event::Cloned { number } => {
                 if let Some(made) = self.processes[who].last_made.take() {
                     self.processes[made].number = Some(*number);
+                    if ours {
+                        self.making.push((self.processes[made].begun, at));
+                    }
                 }
             }
             Event::NotCloned if ours => self.refused.push(at),
