@@ -7,8 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use libtest_mimic::Trial;
+
+use crate::ground;
+use crate::needs::Needs;
+use crate::record::{self, Event};
+
 /// What is recorded.
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 23] = [
     "sched/sched_process_fork",
     "sched/sched_process_exec",
     "sched/sched_process_exit",
@@ -28,13 +34,53 @@ const EVENTS: [&str; 19] = [
     "syscalls/sys_enter_setsid",
     "syscalls/sys_enter_setpgid",
     "syscalls/sys_exit_setsid",
+    "syscalls/sys_enter_rt_sigaction",
+    "syscalls/sys_exit_rt_sigaction",
+    "syscalls/sys_enter_poll",
+    "syscalls/sys_enter_ppoll",
 ];
 /// Those that not every machine has.
-const OPTIONAL: [&str; 3] =
-    ["syscalls/sys_exit_fork", "syscalls/sys_exit_vfork", "syscalls/sys_exit_setsid"];
+const OPTIONAL: [&str; 4] = [
+    "syscalls/sys_exit_fork",
+    "syscalls/sys_exit_vfork",
+    "syscalls/sys_exit_setsid",
+    "syscalls/sys_enter_poll",
+];
 
 /// How much fits into the record of a life, per processor.
 const KIBIBYTES: u32 = 16 * 1024;
+
+/// The trial of this module: a fork, an execution and an end are recorded, and who did them.
+pub(crate) fn trial() -> Trial {
+    Needs::Tracefs.trial("soak::fork_is_recorded", fork_is_recorded)
+}
+
+fn fork_is_recorded() {
+    let tracing = Tracing::open(std::env::temp_dir().join("tracing-of-fork"));
+    let tracing = tracing.unwrap_or_else(|error| panic!("{error}"));
+    let instance = tracing.instance(&ground::name("fork")).expect("an instance");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "read go; /bin/true & wait"]).stdin(Stdio::piped());
+    let mut shell = shell.spawn().expect("a shell");
+    let pid = i32::try_from(shell.id()).expect("a pid");
+    instance.record(pid).expect("it can be recorded");
+    shell.stdin.take().expect("it has an input").write_all(b"go\n").expect("it reads");
+    shell.wait().expect("it is our child");
+    let (text, is_whole) = instance.take().expect("a record");
+    drop(instance);
+    let moments = record::parse(&text).unwrap_or_else(|why| panic!("{why}"));
+    let own = moments.iter().filter(|moment| moment.who == pid).map(|moment| &moment.what);
+    let forked: Vec<i32> = own
+        .filter_map(|what| if let Event::Fork { child } = what { Some(*child) } else { None })
+        .collect();
+    let [child] = forked[..] else { panic!("one fork, and not {text}") };
+    let did = |what: &dyn Fn(&Event) -> bool| {
+        moments.iter().any(|moment| moment.who == child && what(&moment.what))
+    };
+    let became = did(&|what| matches!(what, Event::Exec { file } if file == "/bin/true"));
+    let ended = did(&|what| *what == Event::Exit);
+    assert!(is_whole && became && ended, "not in it: {text}");
+}
 
 /// Our own way into the tracing file system. It goes with the process that asked for it first.
 #[derive(Debug)]

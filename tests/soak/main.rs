@@ -33,9 +33,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Arguments;
-use support::scene::Scene;
 use support::trial::caught;
-use support::{BOUND, inherit, namespace};
+use support::{inherit, namespace};
 
 use kernel::Tracing;
 use life::Arena;
@@ -54,10 +53,8 @@ fn main() -> ExitCode {
         ground::take();
     }
     let mut trials = judge::trials();
-    trials.push(Needs::Tracefs.trial("soak::kernel_record", || ()));
     trials.push(Needs::Root.trial("soak::a_disk_is_full", disk::fills));
     trials.push(Needs::Cgroups.trial("soak::limits_hold", cgroup::limits_hold));
-    trials.push(Needs::Tracefs.trial("soak::breaker_is_found", breaker_is_found));
     trials.push(Needs::Root.trial("soak::killed_it_leaves_nothing", killed::leaves_nothing));
     trials.push(Needs::Root.trial("soak::lives", soak));
     let failed = libtest_mimic::run(&arguments, trials).has_failed();
@@ -76,9 +73,11 @@ fn soak() {
     match (number("SOAK_LIFE"), number("SOAK_ENVOY_LIFE")) {
         (None, None) => arenas(tracing.as_ref(), &tally),
         (probes, envoy) => {
-            let alone = |arena: &Arena, seed| life::live(arena, seed, &tally);
-            probes
-                .inspect(|seed| in_arena(0, tracing.as_ref(), &tally, |arena| alone(arena, *seed)));
+            probes.inspect(|seed| {
+                in_arena(0, tracing.as_ref(), &tally, |arena| {
+                    life::live(arena, *seed, &tally);
+                });
+            });
             envoy.inspect(|seed| envoy::live(*seed, None, &tally));
         }
     }
@@ -90,23 +89,6 @@ fn soak() {
 
 fn tracing() -> Tracing {
     Tracing::open(env::temp_dir().join("tracing")).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Who breaks promises is found to, within a few lives.
-fn breaker_is_found() {
-    let tracing = Tracing::open(env::temp_dir().join("tracing-of-breaker"));
-    let tracing = tracing.unwrap_or_else(|error| panic!("{error}"));
-    let tally = Tally::default();
-    let scene = Scene::new();
-    let program = scene.script("breaker", include_str!("breaker.sh"));
-    let arena = Arena::of_breaker(program, Some(&tracing)).expect("an arena");
-    let mut random = Random::of_the_moment();
-    life::arena(&arena, &mut random, Instant::now() + BOUND, &tally);
-    let left = arena.close();
-    let found = tally.all_broken().join("\n");
-    let sentences = ["lives when we end", "never reaped", "last line", "epochs lived", "not ready"];
-    let is_found = sentences.iter().any(|sentence| found.contains(sentence));
-    assert!(left.is_empty() && is_found, "it is not found: {found}; {left:?}");
 }
 
 fn arenas(tracing: Option<&Tracing>, tally: &Tally) {

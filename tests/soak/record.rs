@@ -30,6 +30,14 @@ pub(crate) enum Event {
     ExitCall { code: i32 },
     /// It made a process, which has this number in its own PID namespace. Nothing in the child.
     Cloned { number: i32 },
+    /// It was refused a process.
+    NotCloned,
+    /// It changes what a signal does to it; 0 where it asks.
+    Action { signal: i32 },
+    /// It has.
+    Acted,
+    /// It waits for what happens.
+    Poll,
     /// It asked to signal.
     Kill { target: i32 },
     /// It looks for a child.
@@ -43,6 +51,10 @@ pub(crate) enum Event {
     /// It, or a child of it, is to be in another group.
     Setpgid { process: i32, group: i32 },
 }
+
+/// The codes of signals that a process has sent: `SI_USER`, `SI_QUEUE`, `SI_TKILL`. A timer's and
+/// those of finished input and output are negative as well (`asm-generic/siginfo.h`).
+const BY_PROCESS: [i32; 3] = [0, -1, -6];
 
 /// Reads the text of a trace, with its clock at `mono`. Lines about anything else are left out; one
 /// that cannot be understood is an error.
@@ -81,6 +93,10 @@ fn event_of(event: &str) -> Option<Option<Event>> {
             "sys_clone" | "sys_clone3" | "sys_fork" | "sys_vfork" if result > 0 => {
                 Some(Event::Cloned { number: i32::try_from(result).ok()? })
             }
+            "sys_clone" | "sys_clone3" | "sys_fork" | "sys_vfork" if result < 0 => {
+                Some(Event::NotCloned)
+            }
+            "sys_rt_sigaction" => Some(Event::Acted),
             "sys_waitid" | "sys_wait4" => Some(Event::Waited { failed: result < 0 }),
             _ => None,
         });
@@ -102,7 +118,7 @@ fn event_of(event: &str) -> Option<Option<Event>> {
         "signal_generate" => Event::Signal {
             to: number(" pid")?,
             signal: number("sig")?,
-            by_process: number("code")? <= 0,
+            by_process: BY_PROCESS.contains(&number("code")?),
             taken: number("res")? == 0,
         },
         "signal_deliver" => {
@@ -132,6 +148,9 @@ fn call_of(call: &str) -> Option<Event> {
             Event::WaitCall { peek: options & libc::WNOWAIT != 0 || options & libc::WEXITED == 0 }
         }
         "wait4" => Event::WaitCall { peek: false },
+        "rt_sigaction" if argument(1)? == 0 => Event::Action { signal: 0 },
+        "rt_sigaction" => Event::Action { signal: argument(0)? },
+        "poll" | "ppoll" => Event::Poll,
         "setsid" => Event::Setsid,
         "setpgid" => Event::Setpgid { process: argument(0)?, group: argument(1)? },
         _ => return None,

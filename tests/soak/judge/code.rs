@@ -24,7 +24,8 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
                 && sent.at + SLACK >= over
                 && sent.to.is_some_and(|to| epoch_of(family, to).is_some())
         });
-        if !killed {
+        let survived = family.processes.iter().skip(1).any(|process| process.outlives(ended));
+        if !killed && !survived {
             right.insert(0);
         }
         // What it had killed may have been gone by then.

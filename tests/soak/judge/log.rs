@@ -1,6 +1,6 @@
 //! The log says what happened, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::epochs::numbers;
 use super::family::{Family, Process, Status};
@@ -43,6 +43,27 @@ pub(super) fn judge(case: &mut Case<'_>, family: Option<&Family>) {
         starts(case, family, &lines, lost);
         ends(case, family, &lines);
     }
+}
+
+/// Whether it says, as a whole, that a stop was asked for, and of no end that began another.
+pub(super) fn tells_of_a_stop(case: &Case<'_>) -> bool {
+    let all = case.facts.log_is_whole && case.facts.terms.tells_all;
+    let lines = || case.facts.log.lines().filter_map(line);
+    let asked = |line: &Line<'_>| {
+        line.event == "stopping"
+            && [" received; ", "control socket; "].iter().any(|why| line.message.contains(why))
+    };
+    all && lines().any(|line| asked(&line))
+        && !lines().any(|line| line.event == "ended-unexpectedly")
+}
+
+/// Those that it names as what would not die, and whether there are more; `None` where the log is
+/// not whole.
+pub(super) fn survivors(case: &Case<'_>) -> Option<(BTreeSet<i32>, bool)> {
+    let lines = case.facts.log.lines().filter_map(line).filter(|line| line.event == "survivor");
+    let (named, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.pid.is_some());
+    let pids = named.iter().filter_map(|line| line.pid).collect();
+    case.facts.log_is_whole.then_some((pids, !others.is_empty()))
 }
 
 /// A line that stands behind the beginning of another.
@@ -119,13 +140,18 @@ fn ends(case: &mut Case<'_>, family: &Family, lines: &[Line<'_>]) {
         };
         for line in about {
             let message = line.message;
-            let right = match status {
-                Status::Exited(code) => says(message, &format!("exited with {code}")),
+            let what = match status {
+                Status::Exited(code) => format!("exited with {code}"),
                 Status::Signaled(signal) => match name(signal) {
-                    Some(name) => says(message, &format!("was ended by {name}")),
-                    None => message.starts_with("was ended by "),
+                    Some(name) => format!("was ended by {name}"),
+                    None => "was ended by SIG".to_owned(),
                 },
             };
+            let named = !what.ends_with("SIG");
+            // A full disk takes the beginning of a line.
+            let torn = !case.facts.log_is_whole && what.starts_with(message);
+            let right =
+                torn || if named { says(message, &what) } else { message.starts_with(&what) };
             case.demands(right || message.starts_with("not ready after "), || {
                 format!("pid {number} ended by {status:?}, and the log says {line:?}")
             });

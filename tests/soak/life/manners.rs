@@ -11,6 +11,12 @@ pub(super) fn epoch(random: &mut Random, plan: &Plan) -> String {
     let failing = if forgiven { 25 } else { 3 };
     let stop = plan.terms.stop_signal;
     let mut steps = vec!["default=CHLD".to_owned()];
+    if random.percent(10) {
+        steps.push("report".to_owned());
+    }
+    if !plan.terms.may_signal && random.percent(60) {
+        steps.push(stranger(random, stop));
+    }
     if random.percent(15) {
         steps.push(format!("close={}", random.one_of(&[0, 1])));
     }
@@ -27,10 +33,10 @@ pub(super) fn epoch(random: &mut Random, plan: &Plan) -> String {
     steps.push(format!("catch={}", caught.join(",")));
     match random.below(40) {
         // Deaf to the stop signal; for it there is SIGKILL.
-        0 => steps.push(format!("ignore={stop}")),
+        0 | 3 => steps.push(format!("ignore={stop}")),
         1 => steps.push(format!("exit-on={stop}:7")),
         2 => {}
-        3 => steps.push(format!("sleep={}", random.below(300))),
+        4 => steps.push(format!("sleep={}", random.below(300))),
         _ => steps.push(format!("exit-on={stop}:0")),
     }
     if random.percent(30) {
@@ -42,6 +48,27 @@ pub(super) fn epoch(random: &mut Random, plan: &Plan) -> String {
         random.one_of(&["exit=0", "exit=0", "exit=0", "exit=0", "exit=0", "die=USR1"]).to_owned(),
     );
     steps.join(" ")
+}
+
+/// The steps of one that does what it should, for as long as it is let.
+pub(super) fn good_epoch(random: &mut Random, plan: &Plan) -> String {
+    let caught: Vec<String> = plan.caught.iter().map(ToString::to_string).collect();
+    format!(
+        "default=CHLD catch={} exit-on={}:0 sleep={} arrive={{arrivals}} succeeded={{arrivals}} exit=0",
+        caught.join(","),
+        plan.terms.stop_signal,
+        random.below(40),
+    )
+}
+
+/// A relative that has become somebody else, and hears nobody.
+fn stranger(random: &mut Random, stop: i32) -> String {
+    let deaf = format!("ignore={stop} uid=65534 sleep=9000");
+    match random.below(3) {
+        0 => format!("fork [ {deaf} ]"),
+        1 => format!("fork [ fork [ {deaf} ] ]"),
+        _ => format!("fork [ fork [ setsid {deaf} ] ]"),
+    }
 }
 
 /// How it fails before it has arrived.
@@ -74,14 +101,20 @@ fn relatives(random: &mut Random, stop: i32) -> String {
         8 => format!("fork [ sleep={time} die=SEGV ]"),
         9 => format!("fork [ catch=USR1,USR2 sleep={time} ]"),
         10 => format!("repeat=5 [ fork [ sleep={time} ] ]"),
+        // They are nobody's until all of them are ours at once.
+        11 => {
+            let number = random.one_of(&[2000, 5000]);
+            format!("fork [ fork [ setsid repeat={number} [ fork [ ] ] ] ]")
+        }
         _ => format!("fork [ fork [ setsid raise=STOP ] sleep={time} ] sleep=2"),
     }
 }
 
 /// What the check does.
 pub(super) fn check(random: &mut Random) -> String {
-    match random.below(10) {
+    match random.below(11) {
         0 => "exit=1".to_owned(),
+        10 => "to={journal} report exit=0".to_owned(),
         1 => "sleep=2000 exit=0".to_owned(),
         2 => "flood=40 exit=4".to_owned(),
         3 => "fork [ fork [ sleep=1000 ] ] exit=0".to_owned(),

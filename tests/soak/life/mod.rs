@@ -1,6 +1,7 @@
 //! One life of a restarter, from its start to the judge.
 
 mod arena;
+mod breaker;
 mod clients;
 mod handle;
 mod manners;
@@ -9,35 +10,63 @@ mod play;
 mod start;
 
 pub(crate) use arena::Arena;
+pub(crate) use breaker::trial;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Instant;
 
+use libtest_mimic::Trial;
 use support::trial::caught;
 
-use crate::judge::{self, End, Facts, Programs};
+use crate::judge::{self, End, Facts, Programs, Verdict};
 use crate::random::Random;
 use crate::record;
 use crate::tally::Tally;
 use plan::{Place, Sink};
 use play::Stage;
 
+/// Of the lives that the kernel has recorded so many in a hundred may go unjudged: where it could
+/// not tell everything, most of what was promised is held against nobody.
+const UNJUDGED: u64 = 10;
+/// So many lives before that is asked.
+const FEW: u64 = 10;
+
 /// Lives one life after the other until the time is over.
 pub(crate) fn arena(arena: &Arena, random: &mut Random, until: Instant, tally: &Tally) {
+    let (mut lives, mut unjudged) = (0, 0);
     while Instant::now() < until && !tally.is_broken() {
-        live(arena, random.any(), tally);
+        lives += 1;
+        unjudged += u64::from(!live(arena, random.any(), tally));
+    }
+    if arena.record.is_some() && too_many(unjudged, lives) {
+        tally.broken(format!("of {lives} lives {unjudged} were not recorded well enough to judge"));
     }
 }
 
-/// The life that belongs to a seed; what it dies of is a broken promise.
-pub(crate) fn live(arena: &Arena, seed: u64, tally: &Tally) {
-    if let Err(why) = caught(|| play(arena, seed, tally)) {
+/// That too much that goes unjudged is told.
+pub(crate) fn trial_of_the_unjudged() -> Trial {
+    Trial::test("soak::unjudged_lives", || {
+        let right = too_many(2, FEW) && !too_many(1, FEW) && !too_many(FEW - 1, FEW - 1);
+        if right { Ok(()) } else { Err("others are too many".into()) }
+    })
+}
+
+/// Whether so many lives may not go unjudged.
+fn too_many(unjudged: u64, lives: u64) -> bool {
+    lives >= FEW && unjudged * 100 > lives * UNJUDGED
+}
+
+/// The life that belongs to a seed; what it dies of is a broken promise. Whether it could be judged by
+/// the kernel's record.
+pub(crate) fn live(arena: &Arena, seed: u64, tally: &Tally) -> bool {
+    caught(|| play(arena, seed, tally)).unwrap_or_else(|why| {
         tally.broken(format!("life {seed:#x} (SOAK_LIFE={seed:#x} plays it alone): {why}"));
-    }
+        false
+    })
 }
 
-fn play(arena: &Arena, seed: u64, tally: &Tally) {
+fn play(arena: &Arena, seed: u64, tally: &Tally) -> bool {
     let mut stage = Stage::new(arena, seed, tally);
     let ended = stage.play();
     let (text, is_whole) = match arena.record.as_ref().map(kernel_record) {
@@ -59,17 +88,19 @@ fn play(arena: &Arena, seed: u64, tally: &Tally) {
     if arena.record.is_some() && !is_whole {
         tally.add("records that were not whole", 1);
     }
-    let (broken, log) = match ended {
-        Ok(end) => {
-            held_against_the_contract(&mut stage, end, text.as_deref().filter(|_| is_whole), tally)
-        }
-        Err(why) => (vec![why], stage.log()),
+    let log = stage.log();
+    let record = text.as_deref().filter(|_| is_whole);
+    let verdict = match ended {
+        Ok(end) => held_against_the_contract(&stage, end, &log, record, tally),
+        Err(why) => Verdict { broken: vec![why], by_record: false },
     };
     let left = stage.leftovers();
+    let Verdict { broken, by_record } = verdict;
     let broken: Vec<String> = broken.into_iter().chain(left).chain(stage.found()).collect();
     if !broken.is_empty() {
         tally.broken(dossier(&stage, seed, &broken, &log, text.as_deref(), arena.keeps));
     }
+    by_record
 }
 
 fn kernel_record(instance: &crate::kernel::Instance) -> Result<(String, bool), String> {
@@ -77,15 +108,18 @@ fn kernel_record(instance: &crate::kernel::Instance) -> Result<(String, bool), S
 }
 
 fn held_against_the_contract(
-    stage: &mut Stage<'_>,
+    stage: &Stage<'_>,
     end: End,
+    log: &str,
     text: Option<&str>,
     tally: &Tally,
-) -> (Vec<String>, String) {
-    let log = stage.log();
+) -> Verdict {
     let moments = match text.map(record::parse).transpose() {
         Ok(moments) => moments,
-        Err(why) => return (vec![format!("the kernel's record: {why}")], log),
+        Err(why) => {
+            let broken = vec![format!("the kernel's record: {why}")];
+            return Verdict { broken, by_record: false };
+        }
     };
     let journal = fs::read_to_string(stage.scene.path("journal")).unwrap_or_default();
     let [target, check, question] =
@@ -99,7 +133,7 @@ fn held_against_the_contract(
             question: &question,
         },
         record: moments.as_deref(),
-        log: &log,
+        log,
         log_is_whole: stage.plan.sink == Sink::File,
         journal: &journal,
         end,
@@ -110,7 +144,7 @@ fn held_against_the_contract(
     for (name, number) in judge::census(&facts) {
         tally.add(name, number);
     }
-    (verdict, log)
+    verdict
 }
 
 /// Everything that is needed to understand what went wrong.

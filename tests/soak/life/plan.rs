@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub(super) place: Place,
     pub(super) procfs: Procfs,
     pub(super) sink: Sink,
+    /// It may not signal processes of other users.
+    pub(super) powerless: bool,
     /// Its monotonic clock is far from ours.
     pub(super) other_clock: bool,
     /// It is given a place for its control socket.
@@ -130,10 +132,12 @@ impl Plan {
         let mut caught = vec![libc::SIGUSR1, libc::SIGQUIT, libc::SIGWINCH];
         caught.extend(forwardable().filter(|_| random.percent(40)));
         caught.retain(|signal| *signal != stop_signal);
+        let powerless = place == Place::First && procfs == Procfs::Own && random.percent(5);
         Self {
             place,
             procfs,
             sink,
+            powerless,
             other_clock: place == Place::First && random.percent(15),
             controlled,
 
@@ -143,9 +147,11 @@ impl Plan {
                 ready,
                 ready_timeout: ready_timeout * SECOND / 1000,
                 rollback,
+                checks: check,
                 max_epochs,
                 min_interval: min_interval * SECOND / 1000,
                 stop_signal,
+                may_signal: !powerless,
                 sees_processes: [Procfs::Own, Procfs::Hidden].contains(&procfs),
                 tells_all,
             },

@@ -110,6 +110,10 @@ pub(super) fn start(
             let user = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
             command.extend(user.map(str::to_owned));
         }
+        if plan.powerless {
+            let less = ["setpriv", "--inh-caps", "-kill", "--bounding-set", "-kill"];
+            command.extend(less.map(str::to_owned));
+        }
     }
     command.push(program.to_owned());
     command.extend_from_slice(words);

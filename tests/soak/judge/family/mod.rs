@@ -1,5 +1,7 @@
 //! Who descends from the restarter, and what became of each, as the kernel's record tells it.
 
+mod see;
+
 use std::collections::BTreeMap;
 
 use crate::record::{Event, Moment};
@@ -62,11 +64,35 @@ pub(crate) struct Process {
     pub(crate) begun: u64,
     pub(crate) ended: Option<u64>,
     pub(crate) status: Option<Status>,
+    /// When it told its parent of its end: what it had to give back may have taken it long, and its
+    /// children pass on just before.
+    told_parent: Option<u64>,
+    /// Who was its parent, if it was handed to the restarter.
+    left_by: Option<usize>,
     pub(crate) reaped: Option<u64>,
     asked_to_exit: Option<i32>,
     struck_by: Option<i32>,
     /// The last signal that was sent to it and that could end it, and by whom.
     last_sent: Option<(i32, i32)>,
+    /// What it has told the kernel to do with signals: how often, and when last. Our children set
+    /// a handler first, and the default, if ever, just before they end by it.
+    actions: BTreeMap<i32, (usize, u64)>,
+    /// The signal that it is telling of.
+    acting: Option<i32>,
+    /// It has just made this one, whose own number is still to come.
+    last_made: Option<usize>,
+}
+
+impl Process {
+    /// Since when it has a handler for a signal, if it has one.
+    pub(crate) fn catches(&self, signal: i32) -> Option<u64> {
+        self.actions.get(&signal).filter(|(times, _)| times % 2 == 1).map(|(_, since)| *since)
+    }
+
+    /// Whether it lives at a moment, and has for as long as that matters.
+    pub(crate) fn outlives(&self, then: u64) -> bool {
+        self.ended.is_none_or(|ended| ended > then)
+    }
 }
 
 /// A signal that the restarter has sent.
@@ -93,8 +119,21 @@ pub(crate) struct Family {
     /// The kernel has not told everything: its list of whom to record takes no more for a moment
     /// where many are forked at once.
     pub(crate) has_gaps: bool,
+    /// The signals that the restarter was sent, and when; not those that had just been sent.
+    pub(crate) received: Vec<(u64, i32)>,
+    /// When it was sent one that stops a process, taken or not.
+    pub(crate) told_to_pause: Vec<u64>,
+    /// When the restarter has begun to wait for what happens.
+    pub(crate) polls: Vec<u64>,
+    /// When it was refused a process.
+    pub(crate) refused: Vec<u64>,
+    /// While it has made a process, which the kernel lets it do nothing beside (`vfork`).
+    pub(crate) making: Vec<(u64, u64)>,
+    /// When it has reaped somebody.
+    pub(crate) reaps: Vec<u64>,
+    /// When somebody was sent a signal.
+    sent_to: BTreeMap<(usize, i32), Vec<u64>>,
     by_pid: BTreeMap<i32, usize>,
-    last_made: Option<usize>,
     waits: Wait,
 }
 
@@ -116,6 +155,10 @@ pub(crate) struct Programs<'a> {
 /// How long a fork may take, in microseconds, on a machine that does other things meanwhile.
 const FORKING: u64 = 1_000_000;
 
+/// Who waits for what happens has done all that it knows of. It may know of a part only, of
+/// hundreds of signals for one, but not so often.
+const TURNS: usize = 6;
+
 /// The restarter's own place.
 pub(crate) const OURSELVES: usize = 0;
 
@@ -129,6 +172,11 @@ impl Family {
         family.born(first.who, first.at, Role::Restarter, OURSELVES);
         for moment in &record[begin + 1..] {
             family.see(moment, programs);
+        }
+        for Sent { at, signal, to, .. } in &family.sent {
+            if let Some(to) = to {
+                family.sent_to.entry((*to, *signal)).or_default().push(*at);
+            }
         }
         // A life is judged when it is over.
         family.has_gaps |= family.restarter().ended.is_none();
@@ -145,6 +193,25 @@ impl Family {
         let (signal, by) = process.last_sent?;
         let was = process.status == Some(Status::Signaled(signal));
         (was && by == self.restarter().pid).then_some(signal)
+    }
+
+    /// When the restarter has sent a process a signal: the first time from a moment on.
+    pub(crate) fn sent_from(&self, to: usize, signal: i32, from: u64) -> Option<u64> {
+        self.sent_to.get(&(to, signal))?.iter().copied().find(|at| *at >= from)
+    }
+
+    /// Since when a process could have been reaped by the restarter.
+    pub(crate) fn zombie_since(&self, process: &Process) -> Option<u64> {
+        let ended = process.told_parent.or(process.ended)?;
+        let left = process.left_by.and_then(|parent| self.processes[parent].told_parent);
+        Some(ended.max(left.unwrap_or(process.parent_since)))
+    }
+
+    /// When the restarter had, since then, begun so often to wait for what happens that it has
+    /// done everything that was to be done.
+    pub(crate) fn idle_after(&self, then: u64) -> Option<u64> {
+        let begin = self.polls.partition_point(|poll| *poll <= then);
+        self.polls.get(begin + TURNS - 1).copied()
     }
 
     /// The leaders of epochs, in the order of their starts.
@@ -168,10 +235,15 @@ impl Family {
             begun: at,
             ended: None,
             status: None,
+            told_parent: None,
+            left_by: None,
             reaped: None,
             asked_to_exit: None,
             struck_by: None,
             last_sent: None,
+            actions: BTreeMap::new(),
+            acting: None,
+            last_made: None,
         });
         self.by_pid.insert(pid, place);
         self.sent_before_birth(place);
@@ -194,126 +266,4 @@ impl Family {
         let leader = &self.processes[group];
         leader.root == group && leader.role != Role::Restarter
     }
-
-    fn see(&mut self, moment: &Moment, programs: Programs<'_>) {
-        let at = moment.at;
-        if let Event::Signal { to, signal, taken: true, .. } = moment.what
-            && ends(signal)
-            && let Some(&to) = self.by_pid.get(&to)
-        {
-            self.processes[to].last_sent = Some((signal, moment.who));
-        }
-        let Some(&who) = self.by_pid.get(&moment.who) else { return };
-        let ours = who == OURSELVES && self.restarter().ended.is_none();
-        match &moment.what {
-            Event::Fork { child } if ours => {
-                self.last_made = Some(self.born(*child, at, Role::Stillborn, OURSELVES));
-            }
-            Event::Fork { child } => {
-                self.born(*child, at, Role::Member, who);
-            }
-            Event::Exec { file } if self.processes[who].role == Role::Stillborn => {
-                self.processes[who].role = match file.as_str() {
-                    file if file == programs.target => Role::Leader,
-                    file if file == programs.check => Role::Check,
-                    file if file == programs.question => Role::Question,
-                    _ => Role::Member,
-                };
-            }
-            Event::Exit => self.ended(who, at),
-            Event::ExitCall { code } => self.processes[who].asked_to_exit = Some(*code),
-            Event::Deliver { signal, caught: false } => {
-                if ends(*signal) {
-                    self.processes[who].struck_by = Some(*signal);
-                }
-            }
-            // The kernel raises SIGPIPE in the name of who writes.
-            Event::Signal { to, signal, by_process: true, .. } if ours && *to != moment.who => {
-                self.sent(at, *to, *signal);
-            }
-            Event::Cloned { number } if ours => {
-                if let Some(made) = self.last_made.take() {
-                    self.processes[made].number = Some(*number);
-                }
-            }
-            Event::Kill { target: -1 } if ours => self.to_all += 1,
-            Event::WaitCall { peek } if ours => self.waits = Wait { peek: *peek, child: 0 },
-            Event::WaitFor { child } if ours && *child != 0 => self.waits.child = *child,
-            Event::Waited { failed: false } if ours && !self.waits.peek => {
-                match self.by_pid.get(&self.waits.child) {
-                    Some(&child) if self.processes[child].ended.is_some() => {
-                        self.processes[child].reaped = Some(at);
-                    }
-                    // Nobody reaps who has not ended.
-                    _ => self.has_gaps |= self.waits.child != 0,
-                }
-            }
-            Event::Setsid => self.processes[who].group = who,
-            Event::Setpgid { process, group } => {
-                if (*process == 0 || *process == *group) && *group == 0 {
-                    self.processes[who].group = who;
-                }
-            }
-            Event::Exec { .. }
-            | Event::Signal { .. }
-            | Event::Deliver { .. }
-            | Event::Cloned { .. }
-            | Event::Kill { .. }
-            | Event::WaitCall { .. }
-            | Event::WaitFor { .. }
-            | Event::Waited { .. } => {}
-        }
-    }
-
-    fn ended(&mut self, who: usize, at: u64) {
-        let process = &mut self.processes[who];
-        process.ended = Some(at);
-        let exited = process.asked_to_exit.map(Status::Exited);
-        // A signal that ends a process makes the kernel hand it SIGKILL.
-        let by = process.struck_by.map(|by| match process.last_sent {
-            Some((sent, _)) if by == libc::SIGKILL => sent,
-            _ => by,
-        });
-        process.status = exited.or(by.map(Status::Signaled));
-        let from_outside =
-            process.last_sent.is_some_and(|(_, by)| by != self.processes[OURSELVES].pid);
-        let process = &mut self.processes[who];
-        if process.role == Role::Stillborn
-            && process.status.is_some_and(Status::is_signal)
-            && from_outside
-        {
-            // It was to lead an epoch, and something struck it down before it was a program.
-            process.role = Role::Leader;
-        }
-        let orphans =
-            self.processes.iter_mut().filter(|child| child.parent == who && who != OURSELVES);
-        for child in orphans {
-            // We are PID 1 or a subreaper, and nobody in between is.
-            child.parent = OURSELVES;
-            child.parent_since = at;
-        }
-    }
-
-    fn sent(&mut self, at: u64, to_pid: i32, signal: i32) {
-        let to = self.by_pid.get(&to_pid).copied().filter(|to| *to != OURSELVES);
-        let process = to.map(|to| &self.processes[to]);
-        let to_child = process.is_some_and(|process| process.parent == OURSELVES);
-        let to_group = process.is_some_and(|process| self.is_group_of_ours(process.group));
-        self.sent.push(Sent { at, signal, to, to_pid, to_child, to_group });
-    }
-}
-
-/// Whether a signal ends a process that has no handler for it.
-fn ends(signal: i32) -> bool {
-    ![
-        libc::SIGCHLD,
-        libc::SIGCONT,
-        libc::SIGURG,
-        libc::SIGWINCH,
-        libc::SIGSTOP,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-    ]
-    .contains(&signal)
 }
