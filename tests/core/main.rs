@@ -12,7 +12,6 @@ mod controls;
 mod explore;
 mod kernel;
 mod ledger;
-mod random;
 mod rules;
 mod simulate;
 mod story;

@@ -15,9 +15,9 @@ use hot_restarter::supervisor::{
     Answer, Command, Count, DrainTime, Mended, Moment, Peer, Pending, Pid, Policy, Reach,
     Readiness, Reply, Request, Status, Task, View,
 };
+use support::random::Random;
 
 use crate::kernel::{Kernel, OURSELVES, Question, Role};
-use crate::random::Random;
 use crate::story::SUCCESS;
 use crate::world::{Sabotage, World};
 

@@ -6,9 +6,9 @@ use std::thread;
 
 use libc::SIGKILL;
 use support::eventually;
+use support::random::Random;
 
 use crate::ground::{self, Remains};
-use crate::random::Random;
 
 /// How often, with its keeper and without.
 const TIMES: usize = 3;

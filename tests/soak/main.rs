@@ -23,7 +23,6 @@ mod kernel;
 mod killed;
 mod life;
 mod needs;
-mod random;
 mod record;
 mod tally;
 
@@ -39,7 +38,7 @@ use support::{inherit, namespace};
 use kernel::Tracing;
 use life::Arena;
 use needs::Needs;
-use random::Random;
+use support::random::Random;
 use tally::Tally;
 
 fn main() -> ExitCode {

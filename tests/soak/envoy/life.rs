@@ -12,6 +12,7 @@ use libc::SIGHUP;
 use support::control::Answer;
 use support::envoy::{Bare, Configuration, Setup, SharedMemory, Stage, Xds};
 use support::eventually;
+use support::random::Random;
 use support::server::{Reply, Server};
 
 use super::judge::{Excuse, judge};
@@ -23,7 +24,6 @@ use super::status::{Counts, Status};
 use super::story::Story;
 use super::watcher::Watcher;
 use crate::handle::Handle;
-use crate::random::Random;
 use crate::tally::Tally;
 
 /// What Envoy writes goes beside its configuration, since its restarter's standard error may be

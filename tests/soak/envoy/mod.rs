@@ -20,13 +20,13 @@ mod watcher;
 
 use std::time::{Duration, Instant};
 
+use support::random::Random;
 use support::trial::caught;
 
 use life::{Life, SCRIPT};
 use plan::Plan;
 use story::Story;
 
-use crate::random::Random;
 use crate::tally::Tally;
 
 /// What the beginning and the end of a life need at most, usually.

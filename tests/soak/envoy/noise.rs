@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use support::random::Random;
+
 use super::outlet::Outlet;
 use crate::handle::Handle;
-use crate::random::Random;
 
 /// Signals that change nothing: a request for new logs, and what Envoy does not catch.
 const HARMLESS: [i32; 9] = [

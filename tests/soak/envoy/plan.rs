@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::random::Random;
+use support::random::Random;
 
 /// Where `--envoy-admin` leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! Who breaks promises is found to, each of them.
 
 use libtest_mimic::Trial;
+use support::random::Random;
 use support::scene::Scene;
 
 use super::Arena;
 use crate::kernel::Tracing;
 use crate::needs::Needs;
-use crate::random::Random;
 use crate::tally::Tally;
 
 /// What it cannot but earn within a few lives.

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::random::Random;
+use support::random::Random;
 
 /// How long a client waits for the next byte. Nobody is left waiting for longer by a restarter that is
 /// not suspended.

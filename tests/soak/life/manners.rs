@@ -1,8 +1,9 @@
 //! How the next epoch will behave: steps of a probe, at random.
 
+use support::random::Random;
+
 use super::plan::Plan;
 use crate::judge::Ready;
-use crate::random::Random;
 
 /// Its steps; `{arrivals}` is the folder in which epochs say that they are here.
 pub(super) fn epoch(random: &mut Random, plan: &Plan) -> String {

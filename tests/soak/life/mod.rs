@@ -17,10 +17,10 @@ use std::fs;
 use std::time::Instant;
 
 use libtest_mimic::Trial;
+use support::random::Random;
 use support::trial::caught;
 
 use crate::judge::{self, End, Facts, Programs, Verdict};
-use crate::random::Random;
 use crate::record;
 use crate::tally::Tally;
 use plan::{Place, Sink};

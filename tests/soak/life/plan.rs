@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use support::random::Random;
+
 use crate::judge::{Ready, Terms};
-use crate::random::Random;
 
 /// Where the restarter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

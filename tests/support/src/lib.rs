@@ -12,6 +12,7 @@ pub mod manager;
 pub mod namespace;
 pub mod podman;
 pub mod processes;
+pub mod random;
 pub mod scene;
 pub mod server;
 pub mod terminal;

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::processes;
+use support::random::Random;
 use support::scene::Scene;
 
 use super::arena::Arena;
@@ -21,7 +22,6 @@ use super::manners;
 use super::plan::{Plan, Sink};
 use super::start::{self, Ear};
 use crate::judge::End;
-use crate::random::Random;
 use crate::tally::Tally;
 
 /// How long an answer to SIGHUP may take on a machine that is busy.
