@@ -55,14 +55,14 @@ bench: build envoy ## Measure; prints a table.
 bench-stop: build envoy ## Stop an Envoy under load, in Docker; prints a table.
 	cargo bench --locked --target $(TARGET) --bench stop
 
-# The seed that it prints first plays the same again: SEED=… make soak.
+# The seed that it prints plays the same again: SEED=… make soak.
 soak: build ## Faults of every kind at random, for SOAK_SECONDS (600).
 	SOAK_SECONDS=$(or $(SOAK_SECONDS),600) cargo test --locked --target $(TARGET) --test soak -- --nocapture
 
 # The corpora run on any toolchain; finding new inputs needs a nightly one and cargo-fuzz. What is
 # found goes to target/found, and what is worth keeping gets a name in fuzz/corpus.
 fuzz: ## Fuzz every parser, FUZZ_SECONDS (60) each.
-	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+	cd fuzz && targets=$$(cargo +nightly fuzz list) && for target in $$targets; do \
 		mkdir -p ../target/found/$$target && \
 		cargo +nightly fuzz run $$target ../target/found/$$target corpus/$$target -- \
 			-max_total_time=$(or $(FUZZ_SECONDS),60) -rss_limit_mb=1024 -max_len=8192 || exit 1; \
@@ -81,9 +81,11 @@ miri: ## Look for undefined behaviour with Miri, as far as it can run us (a nigh
 	for part in $(MIRI_TESTS) $(MIRI_SKIP); do \
 		case $$names in *$$part*) ;; *) echo "no test is named like $$part" >&2; exit 1;; esac; \
 	done && \
-	timeout 300 cargo +nightly miri test --locked --lib -- \
+	timeout 600 cargo +nightly miri test --locked --lib -- \
 		$(MIRI_TESTS) $(addprefix --skip ,$(MIRI_SKIP)) && \
-	cd fuzz && timeout 300 cargo +nightly miri test --locked --no-default-features every_corpus
+	cd fuzz && cargo +nightly miri test --locked --no-default-features --no-run && \
+	timeout 600 cargo +nightly miri test --locked --no-default-features --test corpus -- \
+		--exact every_corpus_keeps_the_promises
 
 # The other half: the system calls that Miri lacks.
 asan: ## Run the unit tests under AddressSanitizer (a nightly toolchain).

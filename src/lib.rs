@@ -16,7 +16,7 @@
 //!   client that asks.
 //! - [`procfs`], [`memory`], [`terminal`], [`log`], [`termination`], [`notify`]: one thing each that
 //!   the shell needs.
-//! - [`sys`]: the kernel's interface, and all of the `unsafe`.
+//! - [`sys`]: the kernel's interface, and all of the `unsafe` but that of `main` itself.
 //! - [`cli`]: from arguments and environment to a checked configuration.
 
 #![deny(unsafe_code)]

@@ -107,10 +107,9 @@ impl Launcher {
         // Without /dev/null it has what we have.
         let null = null.map(OwnedFd::from).and_then(sys::above_stdio).ok();
         let null = null.as_ref().map(AsRawFd::as_raw_fd);
-        let has_stderr = sys::file_type(libc::STDERR_FILENO).is_ok();
         let output = match output {
             Output::Pipe(pipe) => Some(pipe.as_raw_fd()),
-            Output::Log if has_stderr => Some(libc::STDERR_FILENO),
+            Output::Log if sys::is_open(libc::STDERR_FILENO) => Some(libc::STDERR_FILENO),
             Output::Log | Output::Nowhere => null,
         };
         self.launch(program, epoch, leader, None, [null, output, output])

@@ -176,12 +176,13 @@ def choose(wanted: str) -> tuple[type[Stage], str]:
 
 def children(parent: int) -> list[int]:
     found = []
-    for process in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    for process in filter(str.isdigit, os.listdir("/proc")):
         # One that has ended since it was listed is nobody's child.
         with contextlib.suppress(OSError):
+            stat = pathlib.Path("/proc", process, "stat").read_text()
             # The name, in parentheses, may hold anything; the parent is the second field after it.
-            if process.read_text().rpartition(")")[2].split()[1] == str(parent):
-                found.append(int(process.parent.name))
+            if stat.rpartition(")")[2].split()[1] == str(parent):
+                found.append(int(process))
     return found
 
 

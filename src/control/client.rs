@@ -332,7 +332,7 @@ impl Connection {
 fn ends_us(signals: &SignalFd) -> Option<Signal> {
     let mut read = Vec::new();
     // Without them we end by the time that we have.
-    let _ = signals.read(&mut read);
+    let _ = signals.read(usize::MAX, &mut read);
     let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
     read.into_iter().find(|signal: &Signal| ends.contains(&signal.number()))
 }
@@ -373,7 +373,7 @@ impl fmt::Display for Refusal {
             }
             Self::Errno(Errno::EPROTOTYPE) => f.write_str("is no socket of a restarter"),
             Self::Errno(error) => write!(f, "cannot be connected to: {}", io::Error::from(*error)),
-            Self::Hindered(error) => write!(f, "cannot be asked by anybody: {error}"),
+            Self::Hindered(error) => write!(f, "cannot be asked from here: {error}"),
             Self::Full => f.write_str("does not take our connection, as if it hung"),
             Self::Stranger(user) => {
                 write!(f, "belongs to user {user}, who is neither root nor we")

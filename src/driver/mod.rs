@@ -266,7 +266,7 @@ impl Driver {
 
     /// Reads the signals that wait, and hands those to the core that go before exits.
     fn take_in_signals(&mut self) {
-        if let Err(error) = self.signals.read(&mut self.batch) {
+        if let Err(error) = self.signals.read(self.batch.room(), &mut self.batch) {
             self.hinder("signals", "cannot read signals", &error);
         }
         while let Some(signal) = self.batch.take_before_exits() {

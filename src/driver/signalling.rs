@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 
 use super::Driver;
 use crate::log::Record;
@@ -11,8 +12,10 @@ use crate::signal::Signal;
 use crate::supervisor::{Level, Pid, Reach};
 use crate::sys::{self, PidFd};
 
-/// How many processes are held at once, by a descriptor each.
-const HELD_AT_ONCE: usize = 256;
+/// How many processes are held at once, by a descriptor each: half of those that we may have, and no
+/// fewer or more than these. For each time the epoch is walked through anew, which takes some 30 µs
+/// for each of its processes.
+const HELD_AT_ONCE: RangeInclusive<u64> = 256..=8192;
 
 impl Driver {
     /// Kills every process of an epoch whose leader lives: by that it can be told who they are.
@@ -29,7 +32,7 @@ impl Driver {
         let elsewhere = |pid: &Pid| procfs::process_group(*pid) != Some(leader);
         let mut strayed = members(leader);
         strayed.retain(elsewhere);
-        for strayed in strayed.rchunks(HELD_AT_ONCE) {
+        for strayed in strayed.rchunks(held_at_once()) {
             let held = hold_members(leader, strayed);
             for (_, held) in &held {
                 let _ = held.signal(Signal::STOP);
@@ -55,9 +58,10 @@ impl Driver {
         };
         let mut others = procfs.members(leader, usize::MAX);
         others.retain(|pid| *pid != leader);
-        let (first, rest) = others.split_at(others.len().min(HELD_AT_ONCE));
+        let at_once = held_at_once();
+        let (first, rest) = others.split_at(others.len().min(at_once));
         let mut sent = 0;
-        for rest in rest.chunks(HELD_AT_ONCE) {
+        for rest in rest.chunks(at_once) {
             let held = hold_members(leader, rest);
             sent += self.signal_held(&procfs, &held, signal);
         }
@@ -138,6 +142,12 @@ impl Driver {
         let (level, event) = (Level::Warn, "not-signalled");
         self.log.write(&Record { level, event, epoch: None, pid: Some(pid), message });
     }
+}
+
+fn held_at_once() -> usize {
+    let half = sys::descriptor_limit() / 2;
+    let many = half.clamp(*HELD_AT_ONCE.start(), *HELD_AT_ONCE.end());
+    usize::try_from(many).expect("it is small")
 }
 
 /// The members of an epoch whose leader lives, as they are now.

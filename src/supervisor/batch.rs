@@ -2,6 +2,9 @@
 
 use crate::signal::{Meaning, Signal};
 
+/// How many signals are read ahead of their handling.
+const SIZE: usize = 64;
+
 /// The signals that have been read and not been handled, whatever order the kernel reports.
 ///
 /// What stops us is taken first, before any exit, so that an exit beside a SIGTERM belongs to the
@@ -10,6 +13,12 @@ use crate::signal::{Meaning, Signal};
 pub struct Batch(Vec<Signal>);
 
 impl Batch {
+    /// How many more are to be read. The kernel keeps the others, and gives out the lowest numbers
+    /// first: a stop is never behind real-time signals, of which alone there may be thousands.
+    pub fn room(&self) -> usize {
+        SIZE.saturating_sub(self.0.len())
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

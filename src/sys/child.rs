@@ -86,8 +86,9 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
     let mut stack = MaybeUninit::<[u8; STACK]>::uninit();
     let plan_pointer = &raw mut plan;
     // SAFETY: `CLONE_VFORK` suspends us until the child has executed or is gone, so stack, plan
-    // and strings outlive its use of them and nobody else touches them meanwhile. Every signal
-    // that could be caught is blocked in it until it gives up our memory, and we catch none.
+    // and strings outlive its use of them and nobody else touches them meanwhile. We catch no
+    // signal, so that none runs anything of ours in it: all that can be are blocked in it until it
+    // takes up its own mask, and from then on one can only kill it.
     // The top of the stack is within one past the end of the array, and aligned.
     let pid = unsafe {
         let top = stack.as_mut_ptr().cast::<u8>().add(STACK);

@@ -6,6 +6,7 @@
 mod allocator;
 mod child;
 mod pages;
+mod processes;
 mod signals;
 mod wait;
 
@@ -19,10 +20,10 @@ use std::time::Duration;
 pub use allocator::{Allocator, set_last_words};
 pub use child::{Launch, LaunchError, launch};
 pub use pages::give_back_pages;
+pub use processes::{PidFd, group_exists, process_exists, signal_child, signal_group};
 pub use signals::{Inherited, SignalFd, give_back_signals, take_over_signals};
 pub use wait::{Peek, peek, peek_at, reap, was_suspended};
 
-use crate::signal::Signal;
 use crate::supervisor::{Moment, Pid};
 
 /// The result of a C call, with `errno` where it is −1.
@@ -99,63 +100,6 @@ pub fn utc(since_1970: Duration) -> [i32; 6] {
     // SAFETY: all zeroes is a `tm`, whatever the call did.
     let date = unsafe { date.assume_init() };
     [date.tm_year + 1900, date.tm_mon + 1, date.tm_mday, date.tm_hour, date.tm_min, date.tm_sec]
-}
-
-/// Signals a direct child of ours that is not reaped. The number is its own until it is.
-pub fn signal_child(pid: Pid, signal: Signal) -> io::Result<()> {
-    assert!(pid.0 > 1, "only a child of ours is signalled");
-    // SAFETY: sending a signal touches no memory of ours.
-    check(unsafe { libc::kill(pid.0, signal.number()) }).map(drop)
-}
-
-/// Signals a process group whose leader is a direct child of ours that is not reaped.
-pub fn signal_group(group: Pid, signal: Signal) -> io::Result<()> {
-    assert!(group.0 > 1, "kill(-1) is everybody, kill(0) ourselves");
-    // SAFETY: sending a signal touches no memory of ours.
-    check(unsafe { libc::kill(-group.0, signal.number()) }).map(drop)
-}
-
-/// A process held by a descriptor: what is read of it under `/proc` after this was opened, and
-/// before a signal through it succeeds, was no stranger's.
-#[derive(Debug)]
-pub struct PidFd {
-    pid: Pid,
-    /// `None` where it cannot be held (a kernel older than 5.3, a seccomp profile that does not
-    /// know the call, no descriptor left): then its number alone must do.
-    fd: Option<OwnedFd>,
-}
-
-impl PidFd {
-    /// Holds a process. An error means that it is gone.
-    pub fn open(pid: Pid) -> io::Result<Self> {
-        // SAFETY: the call takes two integers.
-        let opened = check_long(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) });
-        match opened {
-            Ok(fd) => {
-                let fd = RawFd::try_from(fd).expect("a descriptor is an int");
-                // SAFETY: the kernel has just made it and nobody else has it.
-                let fd = Some(unsafe { OwnedFd::from_raw_fd(fd) });
-                Ok(Self { pid, fd })
-            }
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
-                Err(error)
-            }
-            Err(_) => Ok(Self { pid, fd: None }),
-        }
-    }
-
-    /// Signals it.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let Some(fd) = &self.fd else {
-            return signal_child(self.pid, signal);
-        };
-        let info = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: a null `siginfo` asks for the one that kill(2) would send.
-        check_long(unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal.number(), info, 0)
-        })
-        .map(drop)
-    }
 }
 
 /// Does nothing for a while, or for less: `std`'s sleep panics where the kernel will not have it.
@@ -236,6 +180,12 @@ pub fn file_type(fd: RawFd) -> io::Result<libc::mode_t> {
     Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT)
 }
 
+/// Whether a descriptor number leads to anything.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: the call takes integers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
 /// How many descriptors we may have.
 pub fn descriptor_limit() -> u64 {
     let mut limit = MaybeUninit::<libc::rlimit>::zeroed();
@@ -280,28 +230,6 @@ pub fn stderr() -> BorrowedFd<'static> {
 pub fn suspend() {
     // SAFETY: sending a signal touches no memory of ours.
     unsafe { libc::raise(libc::SIGSTOP) };
-}
-
-/// Whether there is a process of this number, of any user.
-pub fn process_exists(pid: Pid) -> bool {
-    // SAFETY: signal 0 asks and sends nothing.
-    match check(unsafe { libc::kill(pid.0, 0) }) {
-        Ok(_) => true,
-        Err(error) => error.raw_os_error() == Some(libc::EPERM),
-    }
-}
-
-/// Whether a process group has a member, of any user.
-pub fn group_exists(group: Pid) -> bool {
-    // kill(-1) would ask everybody, and 0 is a group outside our PID namespace.
-    if group.0 <= 1 {
-        return true;
-    }
-    // SAFETY: signal 0 asks and sends nothing.
-    match check(unsafe { libc::kill(-group.0, 0) }) {
-        Ok(_) => true,
-        Err(error) => error.raw_os_error() == Some(libc::EPERM),
-    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,16 @@
 use std::ffi::{c_int, c_void};
 
 /// Gives back the resident pages of our code and constants, most of which only the start needs, and
-/// those of the stack that only deeper calls have used. Only the main thread may do so.
+/// those of the stack that only deeper calls have used. Does so in the main thread only, where the
+/// kernel keeps what is below the stack free.
 ///
 /// The former are clean copies of our file: what is needed again comes back from the page cache, one
 /// fault for sixteen pages.
 pub fn give_back_pages() {
+    // SAFETY: the calls take nothing.
+    if unsafe { libc::gettid() != libc::getpid() } {
+        return;
+    }
     give_back_stack();
     // SAFETY: the function is called with our own program's headers before this returns, and
     // needs no data.
@@ -24,7 +29,7 @@ fn give_back_stack() {
     let (start, length) = below((&raw const here).addr(), page());
     // SAFETY: nobody has a reference to what is below our own frame, and it is read by nobody before
     // it is written again. Only the main thread comes here, below whose stack the kernel keeps at
-    // least 256 pages free: where the stack has not grown so far there is nothing.
+    // least 256 pages free (`stack_guard_gap`): where it has not grown so far there is nothing.
     unsafe {
         let start = std::ptr::with_exposed_provenance_mut(start);
         libc::madvise(start, length, libc::MADV_DONTNEED);

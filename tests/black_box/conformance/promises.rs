@@ -249,8 +249,8 @@ const PROMISES: &[Promise] = &[
         whose: "tini, dumb-init, catatonit",
         what: "bad usage is 1",
         here: Differs(
-            "2, as a shell has it: 1 is a stop in which something had to be killed. Help and \
-                       version are 0 with all",
+            "2, as a shell has it: 1 is a stop in which something had to be killed. `-h` and \
+             `--version` are 0 with all",
         ),
         shown: &["conformance::usage", "input::bad_usage", "input::help_and_version"],
     },
