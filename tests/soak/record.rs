@@ -56,6 +56,10 @@ pub(crate) enum Event {
 /// those of finished input and output are negative as well (`asm-generic/siginfo.h`).
 const BY_PROCESS: [i32; 3] = [0, -1, -6];
 
+/// What becomes of signals that are delivered: as they are, or without their sender where too many
+/// wait on this machine (`trace/events/signal.h`).
+const TAKEN: [i32; 2] = [0, 4];
+
 /// Reads the text of a trace, with its clock at `mono`. Lines about anything else are left out; one
 /// that cannot be understood is an error.
 pub(crate) fn parse(text: &str) -> Result<Vec<Moment>, String> {
@@ -119,7 +123,7 @@ fn event_of(event: &str) -> Option<Option<Event>> {
             to: number(" pid")?,
             signal: number("sig")?,
             by_process: BY_PROCESS.contains(&number("code")?),
-            taken: number("res")? == 0,
+            taken: TAKEN.contains(&number("res")?),
         },
         "signal_deliver" => {
             let caught = u64::from_str_radix(field("sa_handler")?, 16).ok()? > 1;

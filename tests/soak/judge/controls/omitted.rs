@@ -47,6 +47,16 @@ pub(super) fn omitted() -> Vec<(&'static str, Life, &'static str)> {
             "and that is Code(0)",
         ),
         (
+            "not_passed_on_where_many_wait",
+            life()
+                .record(
+                    "102.450000: signal_generate: sig=12 errno=0 code=0 comm=x pid=10 grp=1 res=0",
+                    "102.450000: signal_generate: sig=12 errno=0 code=0 comm=x pid=10 grp=1 res=4",
+                )
+                .without("102.500010"),
+            "signal 12, received",
+        ),
+        (
             "restart_forgotten",
             life()
                 .also("102.500100", &signal("soak", "102.520000", 1, 10))

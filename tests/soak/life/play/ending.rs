@@ -82,6 +82,14 @@ impl Stage<'_> {
             }
             self.tally.add("stops of suspended epochs", 1);
         }
+        if self.random.percent(15) {
+            // For one that is deaf there is SIGKILL.
+            let stop = self.plan.terms.stop_signal;
+            self.write("steps", &format!("default=CHLD ignore={stop} wait"));
+            self.send(libc::SIGHUP);
+            thread::sleep(Duration::from_millis(60));
+            self.tally.add("stops with a deaf epoch", 1);
+        }
         self.asked = Some(now());
         if self.plan.controlled && self.random.percent(25) {
             let wait = self.random.percent(50);
