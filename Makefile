@@ -84,8 +84,7 @@ miri: ## Look for undefined behaviour with Miri, as far as it can run us (a nigh
 	timeout 600 cargo +nightly miri test --locked --lib -- \
 		$(MIRI_TESTS) $(addprefix --skip ,$(MIRI_SKIP)) && \
 	cd fuzz && cargo +nightly miri test --locked --no-default-features --no-run && \
-	timeout 600 cargo +nightly miri test --locked --no-default-features --test corpus -- \
-		--exact every_corpus_keeps_the_promises
+	timeout 600 cargo +nightly miri test --locked --no-default-features every_corpus | grep '1 passed'
 
 # The other half: the system calls that Miri lacks.
 asan: ## Run the unit tests under AddressSanitizer (a nightly toolchain).
