@@ -36,8 +36,8 @@ pub(crate) enum Event {
     Action { signal: i32 },
     /// It has.
     Acted,
-    /// It waits for what happens.
-    Poll,
+    /// It waits for what happens; or not, where it only looks, or that cannot be told.
+    Poll { waits: bool },
     /// It asked to signal.
     Kill { target: i32 },
     /// It looks for a child.
@@ -154,7 +154,9 @@ fn call_of(call: &str) -> Option<Event> {
         "wait4" => Event::WaitCall { peek: false },
         "rt_sigaction" if argument(1)? == 0 => Event::Action { signal: 0 },
         "rt_sigaction" => Event::Action { signal: argument(0)? },
-        "poll" | "ppoll" => Event::Poll,
+        "poll" => Event::Poll { waits: argument(2)? != 0 },
+        // Its time is behind a pointer.
+        "ppoll" => Event::Poll { waits: false },
         "setsid" => Event::Setsid,
         "setpgid" => Event::Setpgid { process: argument(0)?, group: argument(1)? },
         _ => return None,

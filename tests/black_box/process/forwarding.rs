@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use support::processes;
-use support::scene::Scene;
+use support::scene::{Restarter, Scene};
 
 use super::{restarted, serving, stop_cleanly};
 use crate::needs::{Needs, trial};
@@ -18,6 +18,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::older_dies_of_usr1", Needs::Nothing, older_dies_of_usr1),
         trial("process::exit_amid_many_signals", Needs::Nothing, exit_amid_many_signals),
         trial("process::client_amid_many_signals", Needs::Nothing, client_amid_many_signals),
+        trial("process::stop_amid_many_signals", Needs::Nothing, stop_amid_many_signals),
         trial("process::every_signal", Needs::Nothing, every_signal),
         trial("process::uncaught_signals_kill_nobody", Needs::Nothing, uncaught_kill_nobody),
     ]
@@ -43,29 +44,52 @@ fn exit_amid_many_signals() {
     assert!(noticed_in_time, "an exit waits for every signal that is to be passed on");
 }
 
+/// How many signals an epoch of a hundred processes is [`flooded`] with.
+const FLOOD: usize = 1000;
+
+/// A restarter that passes many signals on, has begun to, and has not come to the end.
+fn flooded(scene: &Scene) -> Restarter {
+    let server = "catch=40 exit-on=TERM:0 wait";
+    let steps = format!("repeat=100 [ fork [ {server} ] ] {server}");
+    let restarter = scene.restarter(&["--ready", "none"], &scene.probe(&steps)).start();
+    scene.journal().await_ready(101);
+    restarter.listens();
+    restarter.signal(libc::SIGSTOP);
+    (0..FLOOD).for_each(|_| restarter.signal(40));
+    restarter.signal(libc::SIGCONT);
+    // Those that are read first, 64 at most, are dealt with.
+    restarter.says_times("SIGRTMIN+6", 100);
+    restarter
+}
+
 /// Nor does a client: a probe of kubelet's, say, would have us killed.
 fn client_amid_many_signals() {
-    const SIGNALS: usize = 1000;
     // Where the machine is busy the client may not come to its question in time.
     let answered_in_time = (0..10).any(|_| {
         let scene = Scene::new();
-        let server = "catch=40 exit-on=TERM:0 wait";
-        let steps = format!("repeat=100 [ fork [ {server} ] ] {server}");
-        let restarter = scene.restarter(&["--ready", "none"], &scene.probe(&steps)).start();
-        scene.journal().await_ready(101);
-        restarter.listens();
-        restarter.signal(libc::SIGSTOP);
-        (0..SIGNALS).for_each(|_| restarter.signal(40));
-        restarter.signal(libc::SIGCONT);
-        // Those that are read first, 64 at most, are dealt with, and all others wait.
-        restarter.says_times("SIGRTMIN+6", 100);
+        let restarter = flooded(&scene);
         let answer = restarter.send(&["health"]);
         let passed_on = restarter.lines("SIGRTMIN+6");
         assert_eq!(answer.code, 0, "{answer:?}");
         stop_cleanly(&scene, restarter);
-        passed_on < SIGNALS
+        passed_on < FLOOD
     });
     assert!(answered_in_time, "a client waits for every signal that is to be passed on");
+}
+
+/// Nor does a stop.
+fn stop_amid_many_signals() {
+    let begun_in_time = (0..10).any(|_| {
+        let scene = Scene::new();
+        let mut restarter = flooded(&scene);
+        restarter.signal(libc::SIGTERM);
+        assert_eq!(restarter.code(), 0, "{}", restarter.log());
+        scene.assert_empty();
+        let log = restarter.log();
+        let before = log.lines().take_while(|line| !line.contains(" stopping: "));
+        before.filter(|line| line.contains("SIGRTMIN+6")).count() < FLOOD
+    });
+    assert!(begun_in_time, "a stop waits for every signal that is to be passed on");
 }
 
 /// A shell that waits for the real server would die of SIGUSR1.

@@ -107,6 +107,13 @@ pub(super) fn innocent() -> Vec<(&'static str, Life)> {
         ("timer_of_our_own", life().also("102.500100", &sent_to_a_stranger("-2"))),
         ("survivor_named", survived()),
         (
+            "looks_amid_much_to_do",
+            (1..7).fold(life(), |life, look| {
+                let poll = "sys_poll(ufds: 0x7f, nfds: 1, timeout_msecs: 0)";
+                life.also("102.450000: sig", &format!("restarter-10 [0] 102.45000{look}: {poll}"))
+            }),
+        ),
+        (
             "end_torn_by_a_full_disk",
             life()
                 .log("epoch=0 pid=2: exited with 0", "epoch=0 pid=2: exite")

@@ -78,7 +78,7 @@ impl Family {
                     (*times, *since) = (*times + 1, at);
                 }
             }
-            Event::Poll if ours => self.polls.push(at),
+            Event::Poll { waits: true } if ours => self.polls.push(at),
             Event::Kill { target: -1 } if ours => self.to_all += 1,
             Event::WaitCall { peek } if ours => self.waits = Wait { peek: *peek, child: 0 },
             Event::WaitFor { child } if ours && *child != 0 => self.waits.child = *child,
@@ -102,7 +102,7 @@ impl Family {
             Event::Signal { .. }
             | Event::Deliver { .. }
             | Event::NotCloned
-            | Event::Poll
+            | Event::Poll { .. }
             | Event::Kill { .. }
             | Event::WaitCall { .. }
             | Event::WaitFor { .. }
