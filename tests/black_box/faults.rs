@@ -30,12 +30,15 @@ use libtest_mimic::Trial;
 use crate::needs::{Needs, trial};
 use lives::LIVES;
 
+/// Whether this machine's calls have the numbers that [`calls`] knows them by.
+const ANSWERS: bool = cfg!(target_arch = "x86_64");
+
 /// The trials of this module: one for each life and phase, the page, and what shows that a
 /// trial can fail.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("faults::page", Needs::Nothing, table::page)];
     trials.extend(controls::trials());
-    for life in &LIVES {
+    for life in LIVES.iter().filter(|_| ANSWERS) {
         for phase in life.phases {
             let name = format!("faults::{}::{}", life.name, phase.name());
             trials.push(trial(name, Needs::Root, || tries::run(life, *phase)));

@@ -38,6 +38,7 @@ pub(super) fn within(bound: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 }
 
 pub(super) struct Playing<'a> {
+    pub(super) life: &'a Life,
     pub(super) restarter: Restarter,
     pub(super) pid: i32,
     pub(super) stage: &'a Stage,
@@ -50,14 +51,25 @@ impl Playing<'_> {
         self.restarter.ended().is_some()
     }
 
+    /// How many processes have said this.
+    fn said(&self, what: &str) -> usize {
+        self.stage.scene.journal().entries().iter().filter(|entry| entry.rest == what).count()
+    }
+
     /// The leaders that have begun.
     fn leaders(&self) -> usize {
-        self.stage.scene.journal().entries().iter().filter(|entry| entry.rest == "leader").count()
+        self.said("leader")
+    }
+
+    /// Waits until all of an epoch that has a leader catches its signals.
+    fn is_complete(&mut self) {
+        let number = self.leaders() * self.life.waits;
+        within(ACT, || self.said("ready") >= number || self.has_ended());
     }
 
     /// Waits until epoch 0 is ready, all of it has begun, and clients are listened to; whether it
     /// is.
-    pub(super) fn begins(&mut self, life: &Life) -> bool {
+    pub(super) fn begins(&mut self) -> bool {
         let is_ready = |playing: &Self| {
             playing.restarter.lines(" ready epoch=0 ") > 0 && playing.leaders() > 0
         };
@@ -67,11 +79,12 @@ impl Playing<'_> {
             self.misses("epoch 0 is not ready");
         }
         if ready {
+            self.is_complete();
             self.rests();
         }
         // Where others make their sockets at the same moment, it listens a little later.
         let socket = self.stage.scene.path("control");
-        if ready && life.listens {
+        if ready && self.life.listens {
             within(REST, || socket.exists() || self.has_ended());
         }
         ready
@@ -166,6 +179,7 @@ impl Playing<'_> {
             self.misses(without);
             self.seen.silent |= refusals(self) == before.1;
         }
+        self.is_complete();
         // Where it says nothing, its log is what fails.
         let epoch = format!(" ready epoch={} ", self.leaders() - 1);
         within(REST, || self.restarter.lines(&epoch) > 0 || self.has_ended());
@@ -179,7 +193,8 @@ impl Playing<'_> {
         let newest = newest.expect("there is a leader");
         self.signal(libc::SIGUSR1);
         let heard = || journal.signals(newest).contains(&libc::SIGUSR1);
-        within(self.bound(), || heard() || self.restarter.lines(" reopen-unheard ") > 0);
+        let dropped = format!(" reopen-unheard epoch={} …is dropped", self.leaders() - 1);
+        within(self.bound(), || heard() || self.restarter.lines(&dropped) > 0);
         let heard = heard();
         if !heard {
             self.misses("the newest leader has no SIGUSR1");
@@ -199,8 +214,8 @@ impl Playing<'_> {
     }
 
     /// Waits for the end, and looks at what is left behind.
-    pub(super) fn ends(&mut self, life: &Life) {
-        let bound = END + Duration::from_secs(life.term_wait);
+    pub(super) fn ends(&mut self) {
+        let bound = END + Duration::from_secs(self.life.term_wait);
         if !within(bound, || self.has_ended()) {
             self.seen.lasted = true;
             self.seen.log = self.restarter.log();

@@ -4,13 +4,17 @@ use std::panic::catch_unwind;
 
 use libtest_mimic::Trial;
 
+use super::ANSWERS;
 use super::calls;
+use super::cases::{Case, Fails, Times};
 use super::filter::Answer;
 use super::judge;
 use super::lives::{LIVES, Life, Phase};
 use super::play::play;
 use super::table::{self, Row, Spared};
 use super::tracer::Aim;
+use super::tries::try_all;
+use super::turns;
 use crate::needs::{Needs, trial};
 
 /// What the kernel is made to say, of which calls, and what the judge must say of it.
@@ -32,6 +36,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("faults::controls::unknown_call", Needs::Nothing, unknown_call),
         trial("faults::controls::other_outcome", Needs::Nothing, other_outcome),
     ];
+    if !ANSWERS {
+        return trials;
+    }
+    trials.push(trial("faults::controls::missed", Needs::Root, missed));
     trials.extend(LIES.map(|(name, calls, answer, expected)| {
         let name = format!("faults::controls::{name}");
         trial(name, Needs::Root, move || is_caught(calls, answer, expected))
@@ -39,16 +47,31 @@ pub(super) fn trials() -> Vec<Trial> {
     trials
 }
 
-fn serve() -> &'static Life {
-    LIVES.iter().find(|life| life.name == "serve").expect("there is such a life")
+fn life(name: &str) -> &'static Life {
+    LIVES.iter().find(|life| life.name == name).expect("there is such a life")
 }
 
 fn is_caught(calls: &[&str], answer: Answer, expected: &str) {
     let aim = |call: &&str| Aim { call: (*call).to_owned(), about: None, every: true, answer };
     let aims: Vec<Aim> = calls.iter().map(aim).collect();
-    let seen = play(serve(), Phase::Service, &aims);
-    let broken = judge::broken(&seen, serve().code, &["EPERM"], &Spared::default());
+    let serve = life("serve");
+    let seen = turns::take(|| play(serve, Phase::Service, &aims));
+    let broken = judge::broken(&seen, serve.code, &["EPERM"], &Spared::default());
     assert!(broken.iter().any(|why| why.contains(expected)), "{broken:?}\n{}", seen.log);
+}
+
+/// A fault of a call that the life does not make is no outcome.
+fn missed() {
+    let fails = Fails {
+        call: "inotify_init1".to_owned(),
+        about: String::new(),
+        errno: "EMFILE",
+        times: Times::Once,
+    };
+    let case = Case { after: None, fails, is_new: true };
+    let tried = try_all(life("end"), Phase::Service, &[case]);
+    let why = tried[0].0.as_ref().expect_err("nothing has come of it");
+    assert!(why.contains("no such call was made"), "{why}");
 }
 
 fn unknown_call() {

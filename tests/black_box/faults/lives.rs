@@ -67,6 +67,8 @@ pub(super) struct Life {
     pub(super) code: i32,
     /// Its `--term-wait`, in seconds.
     pub(super) term_wait: u64,
+    /// How many processes of each epoch say that they wait.
+    pub(super) waits: usize,
     /// It has a control socket.
     pub(super) listens: bool,
     pub(super) prepare: fn(&Stage, &[&str]) -> Setup,
@@ -157,6 +159,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::Orphan, Act::Restart, Act::Reopen, Act::Ask, Act::Change, Act::Stop],
         code: 0,
         term_wait: 2,
+        waits: 2,
         listens: true,
         prepare: |stage, wrapper| stage.told(stage.setup(wrapper, OPTIONS, FAMILY)),
     },
@@ -167,6 +170,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::Orphan, Act::Restart, Act::Reopen, Act::Ask, Act::Change, Act::Stop],
         code: 0,
         term_wait: 2,
+        waits: 2,
         listens: true,
         prepare: |stage, wrapper| {
             let wrapper = [namespace::wrapper(), wrapper].concat();
@@ -180,6 +184,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::Restart, Act::Stop],
         code: 0,
         term_wait: 2,
+        waits: 1,
         listens: true,
         prepare: |stage, wrapper| {
             stage.setup(wrapper, "--term-wait 2 --ready none --check CHECK", ALONE)
@@ -192,6 +197,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::Rollback, Act::Stop],
         code: 0,
         term_wait: 2,
+        waits: 1,
         listens: true,
         prepare: |stage, wrapper| {
             let steps = "epoch=1 [ fork [ setsid fork [ wait ] ] reap sleep=500 exit=3 ] "
@@ -207,6 +213,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::End],
         code: 3,
         term_wait: 2,
+        waits: 1,
         listens: true,
         prepare: |stage, wrapper| {
             let steps = "fork [ exit-on=TERM:0 wait ] say=leader await=GATE exit=3";
@@ -220,6 +227,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::Stop],
         code: 0,
         term_wait: 8,
+        waits: 1,
         listens: false,
         prepare: |stage, wrapper| {
             let options = "--term-wait 8 --ready URL --envoy-admin ADMIN --drain-timeout 2 \
@@ -234,6 +242,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[Act::Restart, Act::Stop],
         code: 0,
         term_wait: 2,
+        waits: 1,
         listens: false,
         prepare: |stage, wrapper| {
             let (terminal, programs) = Terminal::open();
@@ -253,6 +262,7 @@ pub(super) static LIVES: [Life; 8] = [
         acts: &[],
         code: 0,
         term_wait: 2,
+        waits: 0,
         listens: false,
         prepare: |stage, wrapper| {
             let other = Scene::new();

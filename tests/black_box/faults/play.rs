@@ -48,12 +48,12 @@ pub(super) fn play(life: &Life, phase: Phase, aims: &[Aim]) -> Seen {
     let pid = waiting_at_the_door(restarter.outer_pid(), &door);
     tracer.follows(pid);
     let seen = Seen { folder, ..Seen::default() };
-    let mut playing = Playing { restarter, pid, stage: &stage, tracer, seen };
+    let mut playing = Playing { life, restarter, pid, stage: &stage, tracer, seen };
     if phase == Phase::Start {
         playing.tracer.arms();
     }
     gate.open();
-    let serves = !life.acts.is_empty() && playing.begins(life);
+    let serves = !life.acts.is_empty() && playing.begins();
     playing.tracer.arms();
     if serves {
         for act in life.acts {
@@ -62,7 +62,7 @@ pub(super) fn play(life: &Life, phase: Phase, aims: &[Aim]) -> Seen {
     } else if !playing.has_ended() {
         life.acts.last().into_iter().for_each(|act| playing.act(*act));
     }
-    playing.ends(life);
+    playing.ends();
     let Playing { restarter, tracer, mut seen, .. } = playing;
     seen.calls = tracer.calls();
     seen.count = tracer.count();

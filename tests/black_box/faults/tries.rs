@@ -1,8 +1,8 @@
 //! Faults are tried, and what came of each is held against the page.
 
+use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::cases::{self, Case, Times};
 use super::healthy;
@@ -56,18 +56,18 @@ pub(super) fn try_all(life: &Life, phase: Phase, cases: &[Case]) -> Vec<Tried> {
     let mut order: Vec<usize> = (0..cases.len()).collect();
     order.sort_by_key(|at| cases[*at].fails.times == Times::Once);
     let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..TURNS.min(cases.len()) {
-            scope.spawn(|| {
-                while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = try_case(life, phase, &cases[*at]);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((*at, result));
-                }
-            });
+    let work = || {
+        let mut results = Vec::new();
+        while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            results.push((*at, try_case(life, phase, &cases[*at])));
         }
+        results
+    };
+    let mut results: Vec<(usize, Tried)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..TURNS.min(cases.len())).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(ScopedJoinHandle::join);
+        joined.flat_map(|done| done.unwrap_or_else(|why| panic::resume_unwind(why))).collect()
     });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(at, _)| *at);
     results.into_iter().map(|(_, result)| result).collect()
 }
