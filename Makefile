@@ -77,6 +77,10 @@ MIRI_SKIP := a_group_that_exists shared_memory
 
 miri: ## Look for undefined behaviour with Miri, as far as it can run us (a nightly toolchain).
 	export MIRIFLAGS=-Zmiri-disable-isolation CARGO_TARGET_DIR=$(CURDIR)/target/miri; \
+	names=$$(cargo +nightly miri test --locked --lib -- --list) && \
+	for part in $(MIRI_TESTS) $(MIRI_SKIP); do \
+		case $$names in *$$part*) ;; *) echo "no test is named like $$part" >&2; exit 1;; esac; \
+	done && \
 	timeout 300 cargo +nightly miri test --locked --lib -- \
 		$(MIRI_TESTS) $(addprefix --skip ,$(MIRI_SKIP)) && \
 	cd fuzz && timeout 300 cargo +nightly miri test --locked --no-default-features every_corpus
@@ -107,7 +111,7 @@ lint: targets ## Formatting, clippy, scripts.
 	cd pages && cargo clippy --locked --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 		shellcheck docker/*.sh examples/monit/*.sh $(addprefix examples/runit/,run finish check log/run) \
-			pages/src/*.bash .ci/run; \
+			pages/src/*.bash tests/soak/*.sh .ci/run; \
 	else echo 'shellcheck is not installed, so the scripts are not checked'; fi
 
 clean: ## Remove everything that was made.

@@ -1,12 +1,44 @@
 //! How often the kernel's out-of-memory killer has struck in our cgroup.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::procfs;
+use crate::supervisor::Moment;
+
+/// How long the end of a process that the killer has struck may be in coming: the kernel frees its
+/// memory first.
+const UNTOLD_WAIT: Duration = Duration::from_secs(5);
+
+/// The kills that were counted once, for those since to be told from them.
+#[derive(Debug)]
+pub struct OomKills {
+    counted: u64,
+    /// Those of them whose ends are still to be told, as long as they may be in coming.
+    untold: u64,
+    until: Moment,
+}
+
+impl OomKills {
+    /// Counts them, and takes as many of them for `untold`; `None` where the kernel does not tell.
+    pub fn record(now: Moment, untold: u64) -> Option<Self> {
+        Some(Self { counted: oom_kills()?, untold, until: now + UNTOLD_WAIT })
+    }
+
+    /// How many there have been since, and of those before the untold.
+    pub fn since(&self, now: Moment) -> Option<u64> {
+        Some(self.of_all(now, oom_kills()?))
+    }
+
+    fn of_all(&self, now: Moment, kills: u64) -> u64 {
+        let untold = if now < self.until { self.untold } else { 0 };
+        kills.saturating_sub(self.counted) + untold
+    }
+}
 
 /// The number of processes that the out-of-memory killer has ended in our cgroup, from
 /// `memory.events` (v2) or `memory.oom_control` (v1); `None` where the kernel does not tell.
-pub fn oom_kills() -> Option<u64> {
+fn oom_kills() -> Option<u64> {
     oom_kills_below(Path::new("/"))
 }
 
@@ -79,6 +111,15 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn an_untold_kill_is_not_waited_for_for_ever() {
+        let at = |seconds| Moment(Duration::from_secs(seconds));
+        let kills = OomKills { counted: 7, untold: 1, until: at(15) };
+        assert_eq!((kills.of_all(at(14), 7), kills.of_all(at(14), 9)), (1, 3));
+        assert_eq!((kills.of_all(at(15), 7), kills.of_all(at(15), 9)), (0, 2));
+        assert_eq!(kills.of_all(at(15), 6), 0, "in another cgroup by now");
+    }
 
     /// What is read of a machine that has these files.
     fn counted(name: &str, files: &[(&str, &str)]) -> Option<u64> {

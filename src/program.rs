@@ -48,7 +48,7 @@ pub struct Launcher {
 pub enum Output<'a> {
     /// Into this, which is above standard error.
     Pipe(BorrowedFd<'a>),
-    /// To our standard error.
+    /// To our standard error, if we have one.
     Log,
     /// Nowhere.
     Nowhere,
@@ -107,10 +107,11 @@ impl Launcher {
         // Without /dev/null it has what we have.
         let null = null.map(OwnedFd::from).and_then(sys::above_stdio).ok();
         let null = null.as_ref().map(AsRawFd::as_raw_fd);
+        let has_stderr = sys::file_type(libc::STDERR_FILENO).is_ok();
         let output = match output {
             Output::Pipe(pipe) => Some(pipe.as_raw_fd()),
-            Output::Log => Some(libc::STDERR_FILENO),
-            Output::Nowhere => null,
+            Output::Log if has_stderr => Some(libc::STDERR_FILENO),
+            Output::Log | Output::Nowhere => null,
         };
         self.launch(program, epoch, leader, None, [null, output, output])
     }

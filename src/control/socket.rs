@@ -13,7 +13,7 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
 };
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, getpid};
 
 use crate::cli::Control;
 use crate::sys;
@@ -201,13 +201,14 @@ fn places(control: &Control) -> Vec<PathBuf> {
     }
 }
 
-/// Whether a restarter of our own container listens there: one of another has no pid that we can
-/// see.
+/// Whether another restarter of our own container listens there: one of another container has no pid
+/// that we can see.
 pub fn is_taken(control: &Control) -> bool {
     let listens = |place: &PathBuf| -> io::Result<bool> {
         let fd = stream_socket()?;
         connect(fd.as_raw_fd(), &UnixAddr::new(place)?)?;
-        Ok(peer(&fd)?.pid != 0)
+        let pid = peer(&fd)?.pid;
+        Ok(pid != 0 && pid != getpid().as_raw())
     };
     places(control).iter().any(|place| listens(place).unwrap_or(false))
 }

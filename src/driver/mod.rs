@@ -4,11 +4,13 @@
 //! and their results are fed back at once. While nothing happens there is no system call.
 
 pub mod capture;
+mod children;
 mod control;
 mod perform;
 mod questions;
+mod signalling;
+mod start;
 
-use std::ffi::OsString;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
@@ -16,189 +18,35 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl;
 
-use crate::cli::{self, Config, Control, Invocation};
-use crate::control::client;
+use crate::cli::Control;
 use crate::control::server::Server;
-use crate::control::socket;
 use crate::control::status::History;
 use crate::envoy::Envoys;
 use crate::exit::Exit;
 use crate::http::{Address, Url};
-use crate::log::{self, Log};
-use crate::memory;
+use crate::log::Log;
+use crate::memory::OomKills;
 use crate::notify::Notify;
-use crate::program::{Launcher, Program};
+use crate::program::Launcher;
 use crate::signal::Signal;
-use crate::supervisor::{Batch, Event, Level, Moment, Pid, StartFailure, Status, Supervisor};
-use crate::sys::{self, Inherited, Peek, SignalFd};
+use crate::supervisor::{Batch, Event, Level, Moment, Pid, Supervisor};
+use crate::sys::{self, SignalFd};
 use crate::terminal::Terminal;
-use crate::termination::{self, Termination};
+use crate::termination::Termination;
 use crate::watch::Watch;
 use capture::Capture;
 use questions::Question;
+use start::Programs;
+pub use start::run;
 
-/// How many children are reaped before signals are looked at again.
-const REAPED_A_TURN: usize = 1024;
+/// How long signals that are passed on may keep everybody else waiting, which is twice as long where
+/// the last of them goes to very many processes.
+const A_TURN: Duration = Duration::from_millis(20);
 /// For a wait of this length pages that only work needs are given back.
 const A_WHILE: Duration = Duration::from_millis(500);
 /// How long a call is left alone that we live on and that has failed.
 const HINDERED_PAUSE: Duration = Duration::from_millis(100);
-
-/// The whole program, from the arguments to the exit code.
-pub fn run(signals: io::Result<(SignalFd, Inherited)>, arguments: &[OsString]) -> u8 {
-    let given = arguments.to_owned();
-    // Unwinding would leave PID 1 without a loop; say it and end, and the kernel ends the rest.
-    std::panic::set_hook(Box::new(move |panic| {
-        say_why(&given, &format!("a bug of ours: {panic}"));
-        sys::exit_now(Exit::Failure.code());
-    }));
-    let exit = try_run(signals, arguments).unwrap_or_else(|StartFailure { exit, why }| {
-        say_why(arguments, &why);
-        exit
-    });
-    exit.code()
-}
-
-/// Says why we end where no log can, on standard error and in the termination log.
-fn say_why(arguments: &[OsString], why: &str) {
-    let _ = log::write_if_ready(format!("hot-restarter: {why}\n").as_bytes());
-    if cli::is_client(arguments) || socket::is_taken(&cli::control(arguments, std::env::vars_os()))
-    {
-        // The container goes on, and its termination log is not ours to write.
-        return;
-    }
-    let path = cli::termination_log(arguments, std::env::vars_os());
-    // That it is not there, or cannot be written, is no second failure.
-    let _ = termination::write(path.as_deref(), why);
-}
-
-fn try_run(
-    signals: io::Result<(SignalFd, Inherited)>,
-    arguments: &[OsString],
-) -> Result<Exit, StartFailure> {
-    let signals = || {
-        signals.map_err(|error| StartFailure {
-            exit: Exit::Failure,
-            why: format!("cannot take over signals: {error}"),
-        })
-    };
-    let config = match cli::parse(arguments, std::env::vars_os()) {
-        Ok(Invocation::Run(config)) => config,
-        Ok(Invocation::Send(errand)) => {
-            let (signals, inherited) = signals()?;
-            return Ok(client::run(&errand, signals, inherited));
-        }
-        Ok(Invocation::Print(text)) => {
-            // Whoever asked for it and does not read it wants no error either.
-            let _ = sys::write(libc::STDOUT_FILENO, text.as_bytes());
-            return Ok(Exit::Clean);
-        }
-        Err(usage) => {
-            return Err(StartFailure { exit: Exit::Usage, why: format!("{usage:#}") });
-        }
-    };
-    let (signals, inherited) = signals()?;
-    // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
-    let subreaper = prctl::set_child_subreaper(true).map_err(io::Error::from);
-    let launcher = Launcher::new(std::env::vars_os(), inherited)
-        .map_err(|error| StartFailure { exit: Exit::Failure, why: format!("{error:#}") })?;
-    let programs = Programs::find(&launcher, &config).map_err(|(option, failure)| {
-        StartFailure { why: format!("{option}: {}", failure.why), ..failure }
-    })?;
-    let watch = if config.watch.is_empty() {
-        Ok(None)
-    } else {
-        Watch::new(config.watch, config.watch_jitter).map(Some)
-    };
-    let mut driver = Driver {
-        supervisor: Supervisor::new(config.policy),
-        signals,
-        launcher,
-        programs,
-        url: config.url,
-        admin: config.admin,
-        questions: Vec::new(),
-        probe: None,
-        capture: Capture::default(),
-        refusal: None,
-        envoys: Envoys::default(),
-        watch: None,
-        watch_stirs: false,
-        control: config.control,
-        listens_at: None,
-        server: Server::default(),
-        history: History::begin(sys::monotonic(), sys::wall_clock),
-        reopened: None,
-        log: Log::new(config.log_format, config.log_level),
-        termination: Termination::new(config.termination_log),
-        notify: Notify::from_environment(),
-        batch: Batch::default(),
-        oom_kills: None,
-        others_killed: 0,
-        terminal: Terminal::default(),
-        stirred: true,
-        hindered: false,
-        hindrances: Vec::new(),
-        exit: None,
-    };
-    driver.handle(Event::Begin);
-    for warning in config.warnings {
-        driver.log.say(Level::Warn, "configuration", &warning);
-    }
-    if let Err(error) = subreaper
-        && std::process::id() != 1
-    {
-        // QEMU's user emulation has no such call.
-        let message = format_args!("orphans are not handed to us, and outlive us: {error}");
-        driver.log.say(Level::Warn, "subreaper", &message);
-    }
-    match watch {
-        Ok(watch) => driver.watch = watch,
-        // A proxy that serves is worth more than one that is watched.
-        Err(error) => {
-            let message = format_args!("changes of files are not noticed: {error:#}");
-            driver.log.say(Level::Error, "watch", &message);
-        }
-    }
-    driver.warn_of_watch();
-    let exit = driver.serve();
-    // The kernel takes all of it back at once, while piece by piece it would be a dozen calls.
-    mem::forget(driver);
-    Ok(exit)
-}
-
-/// Everything that we execute.
-struct Programs {
-    target: Program,
-    check: Option<Program>,
-    probe: Option<Program>,
-}
-
-impl Programs {
-    /// Looks them up. What is missing beside the target is found out now, not at the first
-    /// restart; the target says it itself, when it is started.
-    fn find(launcher: &Launcher, config: &Config) -> Result<Self, (&'static str, StartFailure)> {
-        let program = |option, words: &[OsString]| {
-            launcher.program(words.to_vec()).map_err(|error| {
-                (option, StartFailure { exit: Exit::Usage, why: format!("{error:#}") })
-            })
-        };
-        let beside = |option, words: &Option<Vec<OsString>>| {
-            let found = words.as_ref().map(|words| program(option, words)).transpose()?;
-            match found.as_ref().map_or(Ok(()), Program::find) {
-                Ok(()) => Ok(found),
-                Err(failure) => Err((option, failure)),
-            }
-        };
-        Ok(Self {
-            target: program("PROGRAM", &config.words)?,
-            check: beside("--check", &config.check)?,
-            probe: beside("--ready exec", &config.probe)?,
-        })
-    }
-}
 
 struct Driver {
     supervisor: Supervisor,
@@ -234,11 +82,8 @@ struct Driver {
     notify: Notify,
     /// Signals that were read and have not been handled.
     batch: Batch,
-    /// The out-of-memory kills when the core last asked to record them.
-    oom_kills: Option<u64>,
-    /// Those that the end of an epoch tells of and that were not its own: another epoch may have died
-    /// by them, and its end is told next.
-    others_killed: u64,
+    /// What the core asked to remember of the out-of-memory killer.
+    oom_kills: Option<OomKills>,
     terminal: Terminal,
     /// More than the reaping of orphans was done since we were last idle.
     stirred: bool,
@@ -261,16 +106,22 @@ impl Driver {
             if let Some(exit) = self.exit {
                 return exit;
             }
-            if !more {
-                self.wait();
-            }
+            self.wait(more);
             more = self.turn();
         }
     }
 
-    /// Waits for a signal, an answer, a change, a check's output, a client, or the next deadline.
-    fn wait(&mut self) {
+    /// Waits for a signal, an answer, a change, a check's output, a client, or the next deadline;
+    /// where there is `more` to be done it only looks who is there.
+    fn wait(&mut self, more: bool) {
         let left = self.next_deadline().map(|deadline| deadline - sys::monotonic());
+        let left = if more { Some(Duration::ZERO) } else { left };
+        if mem::take(&mut self.hindered) {
+            // The turn that follows looks at everything, as after any wait that told nothing.
+            self.watch_stirs = self.watch.is_some();
+            self.server.stir();
+            return sys::pause(left.unwrap_or(HINDERED_PAUSE).min(HINDERED_PAUSE));
+        }
         // Rounded up, so that a deadline has passed when we wake.
         let timeout = left.map_or(PollTimeout::NONE, |left| {
             PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
@@ -282,12 +133,6 @@ impl Driver {
         fds.extend(self.capture.poll_fd());
         let clients = fds.len();
         fds.extend(self.server.poll_fds());
-        if mem::take(&mut self.hindered) {
-            // The turn that follows looks at everything, as after any wait that told nothing.
-            self.watch_stirs = self.watch.is_some();
-            self.server.stir();
-            return std::thread::sleep(left.unwrap_or(HINDERED_PAUSE).min(HINDERED_PAUSE));
-        }
         // Nothing is under way, and that may be so for months; or not much, for a while. It is the last
         // that is done, since whatever is called after it comes back.
         if left.is_none_or(|left| left >= A_WHILE) && mem::take(&mut self.stirred) {
@@ -309,15 +154,15 @@ impl Driver {
                     // More descriptors than we may have by now, and without clients there are fewer.
                     self.server.drop_all();
                 }
-                self.is_hindered("wait", "cannot wait for what happens", &errno.into());
+                self.hinder("wait", "cannot wait for what happens", &errno.into());
             }
         }
     }
 
-    /// A call has failed without which a turn is blind: says so once, and has the next wait be a
-    /// short sleep. What the kernel keeps ready for us would have us run in circles, and of an end
+    /// Notes that a call has failed without which a turn is blind: says so once, and has the next wait
+    /// be a short pause. What the kernel keeps ready for us would have us run in circles, and of an end
     /// that could not be looked at nobody would tell us again.
-    fn is_hindered(&mut self, event: &str, what: &str, error: &io::Error) {
+    fn hinder(&mut self, event: &str, what: &str, error: &io::Error) {
         self.hindered = true;
         let message = format!("{what}, which is tried again and again: {error}");
         if !self.hindrances.contains(&message) {
@@ -342,11 +187,8 @@ impl Driver {
 
     /// Takes in what there is; says whether there may be more.
     fn turn(&mut self) -> bool {
-        self.take_in_signals();
-        let mut more = self.take_in_exits();
-        if more && !self.batch.is_empty() {
-            self.take_in_ends_of_epochs();
-        }
+        let begun = sys::monotonic();
+        let mut more = self.take_in_what_goes_first();
         let mut waiting = self.batch.len();
         while self.exit.is_none()
             && waiting > 0
@@ -358,18 +200,17 @@ impl Driver {
             self.stirred |= signal != Signal::CHLD;
             self.handle(Event::Signal(signal));
             waiting -= 1;
-            // Hundreds may wait, and to pass one on takes long where an epoch has many processes: what
-            // goes before the next one, a stop or an exit, does not wait for all of them.
-            if self.is_late() {
+            // Thousands may wait, and to pass one on takes long where an epoch has many processes: a
+            // deadline, a client and a stop do not wait for all of them.
+            if self.is_late() || sys::monotonic() - begun >= A_TURN {
                 break;
             }
             if waiting > 0 && self.exit.is_none() {
-                self.take_in_signals();
-                more |= self.take_in_exits();
+                more |= self.take_in_what_goes_first();
             }
         }
         if let Err(error) = self.capture.take_in(&mut self.log) {
-            self.is_hindered("check", "cannot read what the check prints", &error);
+            self.hinder("check", "cannot read what the check prints", &error);
         }
         self.take_in_answers();
         self.take_in_changes();
@@ -397,7 +238,7 @@ impl Driver {
         let changed = watch.due(now);
         if let Err(error) = taken {
             self.watch_stirs = true;
-            self.is_hindered("watch", "cannot read what has changed", &error);
+            self.hinder("watch", "cannot read what has changed", &error);
         }
         self.warn_of_watch();
         if let Some(path) = changed {
@@ -412,91 +253,29 @@ impl Driver {
         }
     }
 
+    /// Takes in what goes before the signals that are passed on: a stop, then exits, of which those
+    /// of epochs are not left behind thousands of others; says whether there are more of them.
+    fn take_in_what_goes_first(&mut self) -> bool {
+        self.take_in_signals();
+        let more = self.take_in_exits();
+        if more && !self.batch.is_empty() {
+            self.take_in_ends_of_epochs();
+        }
+        more
+    }
+
     /// Reads the signals that wait, and hands those to the core that go before exits.
     fn take_in_signals(&mut self) {
         if let Err(error) = self.signals.read(&mut self.batch) {
-            self.is_hindered("signals", "cannot read signals", &error);
+            self.hinder("signals", "cannot read signals", &error);
         }
         while let Some(signal) = self.batch.take_before_exits() {
             self.handle(Event::Signal(signal));
         }
     }
 
-    /// Hands exits to the core, which has them reaped one by one; says whether there are more.
-    fn take_in_exits(&mut self) -> bool {
-        for _ in 0..REAPED_A_TURN {
-            match sys::peek() {
-                Ok(Peek::Ended(pid, status)) => {
-                    if !self.supervisor.is_known(pid) {
-                        self.history.reaped_orphan();
-                    }
-                    if self.supervisor.is_leader(pid) {
-                        self.stirred = true;
-                        // A SIGTERM that was sent to all of us at once may have come since.
-                        self.take_in_signals();
-                    }
-                    if self.probe == Some(pid) && status != Status::Exited(0) {
-                        self.probe_refused(status);
-                    }
-                    let out_of_memory = self.out_of_memory(pid, status);
-                    self.handle(Event::Exited { pid, status, out_of_memory });
-                    if self.exit.is_some() {
-                        return false;
-                    }
-                }
-                Ok(Peek::Nothing) => return false,
-                Ok(Peek::Childless) => {
-                    self.handle(Event::Childless);
-                    return false;
-                }
-                Err(error) => {
-                    self.is_hindered("wait", "cannot look for children that have ended", &error);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// Tells the core when the terminal has stopped the epoch that has it from us.
-    fn take_in_suspension(&mut self) {
-        if let Some(pid) = self.terminal.borrower()
-            && self.supervisor.is_leader(pid)
-            && sys::was_suspended(pid)
-        {
-            self.handle(Event::Suspended { pid });
-        }
-    }
-
-    /// Hands the ends of epochs to the core that thousands of orphans hide from it: whatever the
-    /// number of exits, those of epochs go before a restart.
-    fn take_in_ends_of_epochs(&mut self) {
-        let leaders: Vec<Pid> = self.supervisor.leaders().map(|(_, leader)| leader).collect();
-        for pid in leaders {
-            if let Ok(Some(status)) = sys::peek_at(pid)
-                && self.exit.is_none()
-                && self.supervisor.is_leader(pid)
-            {
-                let out_of_memory = self.out_of_memory(pid, status);
-                self.handle(Event::Exited { pid, status, out_of_memory });
-            }
-        }
-    }
-
-    /// How often the out-of-memory killer has struck, when an epoch died as if by it.
-    fn out_of_memory(&self, pid: Pid, status: Status) -> Option<u64> {
-        let killed = status == Status::Signaled(Signal::KILL) && self.supervisor.is_leader(pid);
-        let now = killed.then(memory::oom_kills)??;
-        Some(now.saturating_sub(self.oom_kills?))
-    }
-
     /// Tells the core, and does what it says until it says no more.
     fn handle(&mut self, event: Event) {
-        self.others_killed = if let Event::Exited { out_of_memory: Some(kills), .. } = event {
-            kills.saturating_sub(1)
-        } else {
-            0
-        };
         let mut event = Some(event);
         loop {
             if let Some(event) = event.take() {

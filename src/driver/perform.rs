@@ -1,29 +1,20 @@
 //! What the core says is done.
 
-use std::collections::BTreeSet;
-use std::io;
 use std::os::fd::AsFd;
 
 use super::Driver;
 use crate::control::socket;
 use crate::envoy::{self, Epoch};
 use crate::exit::Exit;
-use crate::log::Record;
-use crate::memory;
+use crate::memory::OomKills;
 use crate::notify::Notify;
-use crate::procfs::{self, Procfs};
+use crate::procfs::Procfs;
 use crate::program::Output;
 use crate::signal::Signal;
 use crate::supervisor::{
-    Action, Event, Level, Mended, Moment, Notice, Orphan, Pid, Reach, StartFailure, Task, View,
-    What,
+    Action, Event, Level, Mended, Moment, Notice, Pid, StartFailure, Task, View, What,
 };
-use crate::sys::{self, Peek, PidFd};
-
-/// How many processes are held at once, by a descriptor each.
-const HELD_AT_ONCE: usize = 256;
-/// How many of those that did not end, or would not die, are named.
-const NAMED_AT_ONCE: usize = 16;
+use crate::sys;
 
 impl Driver {
     /// Performs an action; its answer, where it has one.
@@ -81,9 +72,8 @@ impl Driver {
                 self.tell(|notify, now| notify.step(now, &step));
                 self.restart_step(&step);
             }
-            Action::RecordMemory => {
-                let kills = memory::oom_kills();
-                self.oom_kills = kills.map(|kills| kills.saturating_sub(self.others_killed));
+            Action::RecordMemory { untold } => {
+                self.oom_kills = OomKills::record(sys::monotonic(), untold);
             }
             Action::Log(notice) => self.say(&notice),
             Action::NameSurvivors => {
@@ -169,142 +159,11 @@ impl Driver {
         }
     }
 
-    /// Kills every process of an epoch whose leader lives: by that it can be told who they are.
-    ///
-    /// They are stopped first, so that nobody starts another one when a child of its dies. What is
-    /// in other groups than the leader's then goes children first: an Envoy has the kernel send it
-    /// SIGTERM when its parent dies, and while it initialises it passes that on to the epoch in
-    /// service. They are held before one is killed, since what descends from it is handed to us then,
-    /// and is told from no other orphan; of very many, those that are farthest from the leader go
-    /// first. The leader's group goes at one stroke.
-    fn kill_epoch(&mut self, leader: Pid) {
-        // An error means the same as that of SIGKILL, which is told.
-        let _ = sys::signal_group(leader, Signal::STOP);
-        let elsewhere = |pid: &Pid| procfs::process_group(*pid) != Some(leader);
-        let mut strayed = members(leader);
-        strayed.retain(elsewhere);
-        for strayed in strayed.rchunks(HELD_AT_ONCE) {
-            let held = hold_members(leader, strayed);
-            for (_, held) in &held {
-                let _ = held.signal(Signal::STOP);
-            }
-            for (pid, held) in held.iter().rev() {
-                let sent = held.signal(Signal::KILL);
-                self.complain("process", *pid, Signal::KILL, sent);
-            }
-        }
-        let sent = sys::signal_group(leader, Signal::KILL);
-        self.complain("process group", leader, Signal::KILL, sent);
-    }
-
     fn mend(&self, failed: Epoch, survivor: Epoch) -> Mended {
         let leaders = self.supervisor.leaders().map(|(_, leader)| leader);
         let older: Vec<Pid> = leaders.filter(|leader| *leader != survivor.leader).collect();
         let target = self.programs.target.words();
         self.envoys.mend(Procfs::ours().as_ref(), failed, survivor, &older, target)
-    }
-
-    fn signal_catchers(&mut self, leader: Pid, signal: Signal) -> Reach {
-        let Some(procfs) = Procfs::ours() else {
-            return Reach::Unknown;
-        };
-        // It is our child and keeps its number until we reap it, so it need not be held; and mostly it
-        // is the one that serves.
-        let lead =
-            self.signal_if_caught(&procfs, leader, signal, || sys::signal_child(leader, signal));
-        // One that we have not reaped exists, so it is hidden rather than gone.
-        let unknown = lead.is_err();
-        let mut sent = u32::from(lead.unwrap_or(false));
-        let mut others = procfs.members(leader, usize::MAX);
-        others.retain(|pid| *pid != leader);
-        for others in others.chunks(HELD_AT_ONCE) {
-            for (pid, held) in hold_members(leader, others) {
-                let told = self.signal_if_caught(&procfs, pid, signal, || held.signal(signal));
-                sent += u32::from(told.unwrap_or(false));
-            }
-        }
-        match sent {
-            0 if unknown => Reach::Unknown,
-            0 => Reach::Nobody,
-            sent => Reach::Sent(sent),
-        }
-    }
-
-    /// Sends a process a signal if it catches it; whether it was sent. An error means that it cannot
-    /// be told whether it does.
-    fn signal_if_caught(
-        &mut self,
-        procfs: &Procfs,
-        pid: Pid,
-        signal: Signal,
-        send: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<bool> {
-        let caught = procfs.catches(pid, signal);
-        if !caught.inspect_err(|error| self.complain_blind(pid, signal, error))? {
-            return Ok(false);
-        }
-        let result = send();
-        let was_sent = result.is_ok();
-        self.complain("process", pid, signal, result);
-        Ok(was_sent)
-    }
-
-    /// Says why a signal could not be sent. That its receiver is gone needs no words.
-    fn complain(&mut self, what: &str, pid: Pid, signal: Signal, sent: io::Result<()>) {
-        let Err(error) = sent else { return };
-        if error.raw_os_error() == Some(libc::ESRCH) {
-            return;
-        }
-        let hint = match error.raw_os_error() {
-            Some(libc::EPERM) => "; it runs as another user and we lack CAP_KILL",
-            _ => "",
-        };
-        let message = &format_args!("cannot send {signal} to {what} {pid}: {error}{hint}");
-        self.log.write(&Record {
-            level: Level::Warn,
-            event: "not-signalled",
-            epoch: None,
-            pid: Some(pid),
-            message,
-        });
-    }
-
-    /// Says why it cannot be told whether a process catches a signal. That it is gone or hidden
-    /// needs no words: what is hidden is told of its epoch.
-    fn complain_blind(&mut self, pid: Pid, signal: Signal, error: &io::Error) {
-        if matches!(
-            error.raw_os_error(),
-            Some(libc::ENOENT | libc::ESRCH | libc::EACCES | libc::EPERM)
-        ) {
-            return;
-        }
-        let message = &format_args!(
-            "process {pid} gets no {signal}: whether it catches it is unknown: {error}"
-        );
-        self.log.write(&Record {
-            level: Level::Warn,
-            event: "not-signalled",
-            epoch: None,
-            pid: Some(pid),
-            message,
-        });
-    }
-
-    fn list_orphans(&mut self) -> Vec<Orphan> {
-        // Most epochs leave nobody behind, and the kernel says so in one call.
-        if matches!(sys::peek(), Ok(Peek::Childless)) {
-            return Vec::new();
-        }
-        let Some(procfs) = Procfs::ours() else {
-            return Vec::new();
-        };
-        let children = procfs.own_children().into_iter();
-        children
-            .filter(|pid| !self.supervisor.is_known(*pid))
-            // A child exists until it is reaped, so its group is hidden rather than gone: better the
-            // signal twice than never.
-            .map(|pid| Orphan { pid, group: procfs::process_group(pid).unwrap_or(pid) })
-            .collect()
     }
 
     /// Whether we were started by mistake where a restarter runs, which goes on: in a container that
@@ -347,48 +206,4 @@ impl Driver {
             self.log.say(Level::Warn, "notify", &trouble);
         }
     }
-
-    /// Names our children: what is left when we stop waiting for it.
-    fn name_children(&mut self, level: Level, event: &str, why: &str) {
-        let procfs = Procfs::ours();
-        let children = match &procfs {
-            Some(procfs) => procfs.own_children(),
-            None => self.supervisor.leaders().map(|(_, leader)| leader).collect(),
-        };
-        let mut names = Vec::new();
-        for pid in children.iter().copied().take(NAMED_AT_ONCE) {
-            let known = procfs.as_ref().and_then(|procfs| procfs.name_and_state(pid));
-            let (name, state) = known.unwrap_or_else(|| ("?".to_owned(), '?'));
-            let message = &format_args!("{name} (state {state}) {why}");
-            self.log.write(&Record { level, event, epoch: None, pid: Some(pid), message });
-            names.push(format!("{name} (pid {pid}, state {state})"));
-        }
-        if children.len() > NAMED_AT_ONCE {
-            let more = format!("and {} more", children.len() - NAMED_AT_ONCE);
-            self.log.say(level, event, &more);
-            names.push(more);
-        }
-        if names.is_empty() {
-            // The kernel says that there are some.
-            self.log.say(level, event, &"/proc does not tell who is left");
-        } else {
-            self.termination.add(&format!("; {why}: {}", names.join(", ")));
-        }
-    }
-}
-
-/// The members of an epoch whose leader lives, as they are now.
-fn members(leader: Pid) -> Vec<Pid> {
-    Procfs::ours().iter().flat_map(|procfs| procfs.members(leader, usize::MAX)).collect()
-}
-
-/// Holds those of these processes that are members of the epoch. Each is held first and looked up
-/// then: before it is held its number may pass to a stranger, a neighbour in our PID namespace
-/// perhaps, and a stranger is no member.
-fn hold_members(leader: Pid, pids: &[Pid]) -> Vec<(Pid, PidFd)> {
-    let open = |pid: &Pid| Some((*pid, PidFd::open(*pid).ok()?));
-    let mut held: Vec<(Pid, PidFd)> = pids.iter().filter_map(open).collect();
-    let members: BTreeSet<Pid> = members(leader).into_iter().collect();
-    held.retain(|(pid, _)| members.contains(pid));
-    held
 }

@@ -309,7 +309,7 @@ impl Supervisor {
             return;
         };
         self.say_of(number, leader, What::Ready { after, by });
-        self.act(Action::RecordMemory);
+        self.act(Action::RecordMemory { untold: 0 });
         self.admin_lost = false;
         self.settle(RestartOutcome::Ready { epoch: number, after });
         // In a stop nobody gets its signal twice, for whatever reason.

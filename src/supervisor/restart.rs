@@ -349,7 +349,7 @@ impl Supervisor {
         self.admin_doubt = None;
         self.say_of(number, leader, What::Started);
         if first {
-            self.act(Action::RecordMemory);
+            self.act(Action::RecordMemory { untold: 0 });
         }
         if self.policy.readiness == Readiness::None {
             self.became_ready(now, ReadyBy::Option);

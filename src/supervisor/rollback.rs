@@ -81,8 +81,10 @@ impl Supervisor {
         // While the group's number is still its own.
         self.act(Action::SignalGroup { group, signal: Signal::KILL });
         self.act(Action::Reap { pid: group });
-        // Had the out-of-memory killer struck, it was told with this end.
-        self.act(Action::RecordMemory);
+        // Had the out-of-memory killer struck, it was told with this end; more than once, and an epoch
+        // before this one may have died by it as well, whose end is told next.
+        let untold = end.out_of_memory.map_or(0, |kills| kills.saturating_sub(1));
+        self.act(Action::RecordMemory { untold });
         self.next = failed.number;
         let newest = self.epochs.last_mut().expect("an older epoch lives");
         if failed.foreground {

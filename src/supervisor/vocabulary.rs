@@ -443,7 +443,10 @@ pub enum Action {
     /// Tell whoever asked for a hot restart how far it has come.
     Restart(RestartStep),
     /// Note how often the out-of-memory killer has struck so far.
-    RecordMemory,
+    RecordMemory {
+        /// Of these, the ends that may still be told in a moment, which are not counted.
+        untold: u64,
+    },
     /// Say what happened.
     Log(Notice),
     /// Say which processes are left.

@@ -1,16 +1,26 @@
 //! Memory, and what becomes of us where there is none.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::thread;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::exit_now;
+use super::{exit_now, pause};
 use crate::exit::Exit;
 use crate::log;
 
-/// How often memory is asked for once more, and after how long: others may give some back.
-const TRIES: u32 = 10;
+/// How often memory is asked for, and after how long again: others may give some back.
+const TRIES: u32 = 11;
 const PAUSE: Duration = Duration::from_millis(100);
+
+type Tell = dyn Fn(&str) + Send + Sync;
+
+static LAST_WORDS: OnceLock<Box<Tell>> = OnceLock::new();
+
+/// Sets, once, who else is told why we end where there is no memory.
+pub fn set_last_words(tell: impl Fn(&str) + Send + Sync + 'static) {
+    let _ = LAST_WORDS.set(Box::new(tell));
+}
 
 /// The C library's memory. Where there is none for a second we say so and end, with the code of our
 /// own failures: the default would be an abort, which the kernel does not let a PID 1 die of
@@ -20,20 +30,33 @@ pub struct Allocator;
 
 /// Asks again and again, and ends us where that does not help.
 fn insist(ask: impl Fn() -> *mut u8) -> *mut u8 {
-    let mut memory = ask();
-    for _ in 0..TRIES {
+    for tries in 0..TRIES {
+        if tries > 0 {
+            pause(PAUSE);
+        }
+        let memory = ask();
         if !memory.is_null() {
             return memory;
         }
-        thread::sleep(PAUSE);
-        memory = ask();
     }
-    if memory.is_null() {
-        // Neither this nor the end needs memory.
-        let _ = log::write_if_ready(b"hot-restarter: out of memory (os error 12)\n");
-        exit_now(Exit::Failure.code());
+    end()
+}
+
+#[cold]
+fn end() -> ! {
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    if !ENDS.swap(true, Ordering::Relaxed) {
+        let why = "out of memory (os error 12)";
+        // This needs none.
+        for part in ["hot-restarter: ", why, "\n"] {
+            let _ = log::write_if_ready(part.as_bytes());
+        }
+        // That may need some: a little may be had where much is not. If not, it ends here once more.
+        if let Some(tell) = LAST_WORDS.get() {
+            tell(why);
+        }
     }
-    memory
+    exit_now(Exit::Failure.code());
 }
 
 // SAFETY: every call is passed on to the system's allocator as it is, any number of times where it

@@ -50,9 +50,15 @@ struct Plan {
     stdio: [Option<c_int>; 3],
     parent: libc::pid_t,
     /// What the child tells us through the memory that it shares.
-    errno: c_int,
+    failure: Option<Failure>,
+}
+
+/// Why a child is none.
+#[derive(Clone, Copy)]
+struct Failure {
     /// What it could not do before it executed; `None` where it could not execute.
     unprepared: Option<&'static str>,
+    errno: c_int,
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -75,8 +81,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
         stdio: launch.stdio,
         // SAFETY: the call takes nothing.
         parent: unsafe { libc::getpid() },
-        errno: 0,
-        unprepared: None,
+        failure: None,
     };
     let mut stack = MaybeUninit::<[u8; STACK]>::uninit();
     let plan_pointer = &raw mut plan;
@@ -96,10 +101,9 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
     };
     let pid = Pid(check(pid).map_err(LaunchError::Fork)?);
     // SAFETY: the plan is ours again, and alive; read afresh, since the child may have written.
-    let (errno, unprepared) = unsafe { ((*plan_pointer).errno, (*plan_pointer).unprepared) };
-    if errno == 0 {
+    let Some(Failure { unprepared, errno }) = (unsafe { (*plan_pointer).failure }) else {
         return Ok(pid);
-    }
+    };
     // It is a zombie, or about to be one; its status says nothing that we do not know.
     let _ = reap(pid);
     let error = io::Error::from_raw_os_error(errno);
@@ -111,7 +115,7 @@ pub fn launch(launch: &Launch<'_>) -> Result<Pid, LaunchError> {
 
 /// Gives a child its group, its descriptors and its signals. Without its own group no signal would
 /// reach what it forks, and with our mask it would be deaf: then there is none. An error says what
-/// it could not have.
+/// it could not have. (An `io::Error` of an error number needs no memory.)
 fn prepare(plan: &Plan) -> Result<(), (&'static str, io::Error)> {
     let or = |what| move |error| (what, error);
     // SAFETY: these calls take integers.
@@ -150,8 +154,8 @@ extern "C" fn become_target(plan: *mut c_void) -> c_int {
             libc::_exit(0);
         }
         if let Err((what, error)) = prepare(plan) {
-            plan.unprepared = Some(what);
-            plan.errno = error.raw_os_error().unwrap_or(libc::EIO);
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            plan.failure = Some(Failure { unprepared: Some(what), errno });
             libc::_exit(127);
         }
         let mut errno = libc::ENOENT;
@@ -168,7 +172,7 @@ extern "C" fn become_target(plan: *mut c_void) -> c_int {
                 }
             }
         }
-        plan.errno = errno;
+        plan.failure = Some(Failure { unprepared: None, errno });
         libc::_exit(127)
     }
 }

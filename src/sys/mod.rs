@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-pub use allocator::Allocator;
+pub use allocator::{Allocator, set_last_words};
 pub use child::{Launch, LaunchError, launch};
 pub use pages::give_back_pages;
 pub use signals::{Inherited, SignalFd, give_back_signals, take_over_signals};
@@ -156,6 +156,16 @@ impl PidFd {
         })
         .map(drop)
     }
+}
+
+/// Does nothing for a while, or for less: `std`'s sleep panics where the kernel will not have it.
+pub fn pause(length: Duration) {
+    let time = libc::timespec {
+        tv_sec: length.as_secs().try_into().unwrap_or(0),
+        tv_nsec: length.subsec_nanos().into(),
+    };
+    // SAFETY: the pointer is to a `timespec` of our own, and what is left is not asked for.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
 }
 
 /// Ends the process at once, without unwinding or flushing.

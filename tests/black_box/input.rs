@@ -395,11 +395,15 @@ fn no_descriptors_left() {
 /// Without standard input, output or error, or any of them, everything works, and no descriptor
 /// of ours takes their place.
 fn closed_descriptors(wrapper: &[&str]) {
-    for closed in [&[0][..], &[1], &[2], &[1, 2], &[0, 1, 2]] {
+    // A probe that is run at this level writes to our standard error.
+    let by_a_probe = ["--log-level", "debug", "--ready", "exec:true"];
+    let both = [&["--ready", "none"][..], &by_a_probe];
+    let each = [&[0][..], &[1], &[2], &[1, 2], &[0, 1, 2]];
+    for (options, closed) in both.iter().flat_map(|options| each.map(|closed| (options, closed))) {
         let scene = Scene::new();
         let target = scene.probe("report exit-on=TERM:0 catch=USR1 wait");
         let mut restarter = scene
-            .wrapped_restarter(wrapper, &["--ready", "none"], &target)
+            .wrapped_restarter(wrapper, options, &target)
             .with(|command| {
                 for number in closed {
                     command.without_descriptor(*number);

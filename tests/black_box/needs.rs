@@ -1,14 +1,12 @@
 //! What a trial needs of the machine, and what becomes of it where that is missing.
 
-use std::any::Any;
-use std::cell::RefCell;
-use std::env;
-use std::panic::{self, AssertUnwindSafe};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Once, OnceLock};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
+use support::trial::succeeds;
 use support::{namespace, podman, server};
 
 /// What the machine must have for a trial to mean anything.
@@ -24,6 +22,8 @@ pub(crate) enum Needs {
     Root,
     /// The same, and strace.
     Strace,
+    /// To be root, in a control group whose out-of-memory kills the kernel counts.
+    OomCounter,
     /// A Docker engine that answers.
     Docker,
     /// Podman as root, with runc and catatonit, beside a Docker engine that builds its images.
@@ -55,6 +55,7 @@ impl Needs {
             Self::UserNamespace => "user-namespace",
             Self::Root => "root",
             Self::Strace => "strace",
+            Self::OomCounter => "root-and-a-counter-of-out-of-memory-kills",
             Self::Docker => "docker",
             Self::Podman => "podman",
             Self::Kubectl => "kubectl",
@@ -80,6 +81,7 @@ impl Needs {
             Self::Strace => {
                 namespace::privileged() && succeeds(Command::new("strace").arg("--version"))
             }
+            Self::OomCounter => namespace::privileged() && oom_counter().is_some(),
             Self::Docker => *DOCKER.get_or_init(|| succeeds(Command::new("docker").arg("version"))),
             Self::Podman => *PODMAN.get_or_init(|| Self::Docker.met() && podman::possible()),
             Self::Kubectl => succeeds(Command::new("kubectl").args(["kustomize", "--help"])),
@@ -100,52 +102,26 @@ impl Needs {
     }
 }
 
-fn succeeds(command: &mut Command) -> bool {
-    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
-}
-
-/// A named trial. Where the machine lacks what it needs it is reported as ignored; with `CI=true`
-/// it fails, so that nobody mistakes a skipped test for a passed one.
+/// A named trial; see [`support::trial`].
 pub(crate) fn trial(
     name: impl Into<String>,
     needs: Needs,
     run: impl FnOnce() + Send + 'static,
 ) -> Trial {
-    let missing = !needs.met();
-    let must_run = env::var("CI").is_ok_and(|value| value == "true");
-    Trial::test(name, move || {
-        if missing && must_run {
-            return Err(Failed::from(format!("this machine lacks: {}", needs.name())));
-        }
-        told(run)
+    support::trial::trial(name, needs.name(), needs.met(), run)
+}
+
+/// Where the kernel counts the out-of-memory kills in our own control group, if it does.
+pub(crate) fn oom_counter() -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut groups = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    groups.find_map(|(controllers, path)| {
+        let memory = controllers.split(',').any(|controller| controller == "memory");
+        let counter = if memory {
+            format!("/sys/fs/cgroup/memory{path}/memory.oom_control")
+        } else {
+            format!("/sys/fs/cgroup{path}/memory.events")
+        };
+        Some(PathBuf::from(counter)).filter(|counter| counter.exists())
     })
-    .with_kind(needs.name())
-    .with_ignored_flag(missing && !must_run)
-}
-
-thread_local! {
-    /// Where and why this thread panicked last.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Runs a trial; its panic becomes the words of its failure, and stays out of the report of the
-/// trials beside it.
-fn told(run: impl FnOnce()) -> Result<(), Failed> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        panic::set_hook(Box::new(|info| {
-            PANIC.with(|panic| *panic.borrow_mut() = Some(info.to_string()));
-        }));
-    });
-    panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
-        let message = PANIC.with(|panic| panic.borrow_mut().take());
-        Failed::from(message.unwrap_or_else(|| words_of(payload.as_ref())))
-    })
-}
-
-fn words_of(payload: &(dyn Any + Send)) -> String {
-    let borrowed = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
-    let words = borrowed.or_else(|| payload.downcast_ref::<String>().cloned());
-    words.unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -4,6 +4,7 @@ mod check;
 mod drain;
 mod exits;
 mod forwarding;
+mod idle;
 mod inheritance;
 mod once;
 mod output;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         inheritance::trials(),
         restarts::trials(),
         forwarding::trials(),
+        idle::trials(),
         stop::trials(),
         drain::trials(),
         once::trials(),

@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("termination::what_had_to_be_killed", Needs::Nothing, what_had_to_be_killed),
         trial("termination::epoch_of_several", Needs::Nothing, epoch_of_several),
         trial("termination::no_process_to_be_had", Needs::Root, no_process_to_be_had),
+        trial("termination::out_of_memory", Needs::Nothing, out_of_memory),
         trial("termination::clean_ends", Needs::Nothing, clean_ends),
         trial("termination::long_reason", Needs::Nothing, long_reason),
         trial("termination::place", Needs::Nothing, place),
@@ -120,7 +121,9 @@ fn epoch_of_several() {
 /// Our own failure.
 fn no_process_to_be_had() {
     let scene = Scene::new();
-    let wrapper = ["prlimit", "--nproc=1:1", "setpriv", "--reuid=64001", "--clear-groups", "--"];
+    // A user whom no other run of these trials has.
+    let user = format!("--reuid={}", 100_000 + std::process::id());
+    let wrapper = ["prlimit", "--nproc=1:1", "setpriv", &user, "--clear-groups", "--"];
     let setup = setup(&scene, &wrapper, &[], &scene.probe("exit=0"));
     let for_all = fs::Permissions::from_mode(0o666);
     fs::set_permissions(scene.path(FILE), for_all).expect("the file is ours");
@@ -128,6 +131,30 @@ fn no_process_to_be_had() {
     assert_eq!(code, 125, "{log}");
     let reason = reason(&scene);
     assert!(reason.starts_with("epoch 0 could not be started: "), "{reason}");
+}
+
+/// A restart needs more memory than we may have: as much again as our environment.
+fn out_of_memory() {
+    let scene = Scene::new();
+    let target = scene.probe("exit-on=TERM:0 wait");
+    let setup = setup(&scene, &[], &["--ready", "none"], &target);
+    let large = setup.with(|command| {
+        command.env("LARGE", "x".repeat(100_000));
+    });
+    let mut restarter = large.start();
+    scene.journal().await_ready(1);
+    restarter.listens();
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let none = std::ptr::null_mut();
+    // SAFETY: the pointer is to a limit of our own, and the old one is not asked for.
+    let set = unsafe { libc::prlimit(restarter.pid(), libc::RLIMIT_AS, &raw const limit, none) };
+    assert_eq!(set, 0);
+    restarter.signal(libc::SIGHUP);
+    assert_eq!(restarter.code(), 125, "{}", restarter.log());
+    let last = restarter.log().lines().last().map(str::to_owned);
+    assert_eq!(last.as_deref(), Some("hot-restarter: out of memory (os error 12)"));
+    assert_eq!(reason(&scene), "out of memory (os error 12)");
+    scene.assert_empty();
 }
 
 /// They leave the file alone.

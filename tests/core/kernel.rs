@@ -315,7 +315,7 @@ impl Kernel {
             Action::ListOrphans => return Some(Event::Orphans(self.orphans())),
             Action::Reap { pid } => self.processes.retain(|process| process.pid != *pid),
             Action::Foreground { .. }
-            | Action::RecordMemory
+            | Action::RecordMemory { .. }
             | Action::Restart(_)
             | Action::Suspend { .. }
             | Action::Log(_)

@@ -33,7 +33,8 @@ pub(crate) fn action(action: &Action, kernel: &Kernel) -> String {
             format!("foreground: {}", name(*group, kernel))
         }
         Action::Foreground { group: None } => "foreground: ourselves".into(),
-        Action::RecordMemory => "record memory".into(),
+        Action::RecordMemory { untold: 0 } => "record memory".into(),
+        Action::RecordMemory { untold } => format!("record memory but for {untold}"),
         Action::Suspend { group } => format!("suspend with {}", name(*group, kernel)),
         Action::Restart(step) => format!("tell {}", step_name(step)),
         Action::Log(notice) => {
@@ -232,7 +233,7 @@ pub(crate) fn logged(action: &Action) -> Option<&What> {
         | Action::ListOrphans
         | Action::Reap { .. }
         | Action::Foreground { .. }
-        | Action::RecordMemory
+        | Action::RecordMemory { .. }
         | Action::Restart(_)
         | Action::Suspend { .. }
         | Action::NameSurvivors

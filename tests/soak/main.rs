@@ -7,16 +7,22 @@
 //! | `SOAK_SECONDS` | for how long; 60 unless given |
 //! | `SEED` | plays the same lives again, as far as the machine lets them be the same |
 //! | `SOAK_LIFE` | plays the one life of this seed, which a report names |
-//! | `SOAK_CLOCK` | `1` sets the machine's clock forwards and back as well |
+//! | `SOAK_ENVOY_LIFE` | the same over Envoy |
 //! | `SOAK_ARENAS` | how many lives there are at a time; as many as there are processors |
 //!
-//! What needs something that the machine lacks is ignored by name; with `CI=true` that is a failure.
+//! Numbers are decimal, or hexadecimal behind `0x`. What needs something that the machine lacks is
+//! ignored by name; with `CI=true` that is a failure.
 
-mod clock;
+mod cgroup;
+mod disk;
 mod envoy;
+mod ground;
+mod handle;
 mod judge;
 mod kernel;
+mod killed;
 mod life;
+mod needs;
 mod random;
 mod record;
 mod tally;
@@ -26,78 +32,81 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use support::scene::Scene;
+use support::trial::caught;
 use support::{BOUND, inherit, namespace};
 
 use kernel::Tracing;
+use life::Arena;
+use needs::Needs;
 use random::Random;
 use tally::Tally;
 
 fn main() -> ExitCode {
     inherit::ignore_nothing();
+    if ground::keep() {
+        return ExitCode::SUCCESS;
+    }
     let arguments = Arguments::from_args();
     let privileged = namespace::privileged();
-    let recorded = privileged && Tracing::possible();
+    if privileged {
+        ground::take();
+    }
     let mut trials = judge::trials();
-    trials.push(trial("soak::kernel_record", recorded, "tracefs", || Ok(())));
-    trials.push(trial("soak::lives", privileged, "root", move || soak(recorded)));
-    trials.push(trial("soak::breaker_is_found", recorded, "tracefs", breaker_is_found));
+    trials.push(Needs::Tracefs.trial("soak::kernel_record", || ()));
+    trials.push(Needs::Root.trial("soak::a_disk_is_full", disk::fills));
+    trials.push(Needs::Cgroups.trial("soak::limits_hold", cgroup::limits_hold));
+    trials.push(Needs::Tracefs.trial("soak::breaker_is_found", breaker_is_found));
+    trials.push(Needs::Root.trial("soak::killed_it_leaves_nothing", killed::leaves_nothing));
+    trials.push(Needs::Root.trial("soak::lives", soak));
     let failed = libtest_mimic::run(&arguments, trials).has_failed();
+    if privileged {
+        ground::leave();
+    }
     ExitCode::from(u8::from(failed))
 }
 
-/// A named trial; where the machine lacks what it needs it is ignored, or fails with `CI=true`.
-fn trial(
-    name: &str,
-    met: bool,
-    needs: &str,
-    run: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Trial {
-    let must_run = env::var("CI").is_ok_and(|value| value == "true");
-    let lacks = format!("this machine lacks: {needs}");
-    Trial::test(name, move || if met { run() } else { Err(lacks.into()) })
-        .with_kind(if met { "" } else { needs })
-        .with_ignored_flag(!met && !must_run)
-}
-
-fn soak(recorded: bool) -> Result<(), Failed> {
-    let folder = env::temp_dir().join(format!("soak-tracing-{}", std::process::id()));
-    let tracing = recorded.then(|| Tracing::open(folder)).transpose()?;
-    let tally = Tally::default();
+fn soak() {
+    let lacking = [Needs::Tracefs, Needs::Cgroups].into_iter().filter(|needs| !needs.met());
+    lacking.for_each(|needs| println!("this machine lacks: {}", needs.name()));
+    let tracing = Needs::Tracefs.met().then(tracing);
+    let tally = Tally::aloud();
     let begun = Instant::now();
-    if let Some(seed) = number("SOAK_LIFE") {
-        let arena = life::Arena::new(0, tracing.as_ref()).map_err(|error| error.to_string())?;
-        life::live(&arena, seed, &tally);
-        arena.close().into_iter().for_each(|left| tally.broken(left));
-    } else {
-        arenas(tracing.as_ref(), &tally);
+    match (number("SOAK_LIFE"), number("SOAK_ENVOY_LIFE")) {
+        (None, None) => arenas(tracing.as_ref(), &tally),
+        (probes, envoy) => {
+            let alone = |arena: &Arena, seed| life::live(arena, seed, &tally);
+            probes
+                .inspect(|seed| in_arena(0, tracing.as_ref(), &tally, |arena| alone(arena, *seed)));
+            envoy.inspect(|seed| envoy::live(*seed, None, &tally));
+        }
     }
     println!("\nin {:.1} s:\n{}", begun.elapsed().as_secs_f64(), tally.summary());
-    match tally.all_broken().first() {
-        None => Ok(()),
-        Some(first) => Err(Failed::from(first.clone())),
+    if let Some(first) = tally.all_broken().first() {
+        panic!("{first}");
     }
+}
+
+fn tracing() -> Tracing {
+    Tracing::open(env::temp_dir().join("tracing")).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Who breaks promises is found to, within a few lives.
-fn breaker_is_found() -> Result<(), Failed> {
-    let folder = env::temp_dir().join(format!("soak-breaker-{}", std::process::id()));
-    let tracing = Tracing::open(folder)?;
+fn breaker_is_found() {
+    let tracing = Tracing::open(env::temp_dir().join("tracing-of-breaker"));
+    let tracing = tracing.unwrap_or_else(|error| panic!("{error}"));
     let tally = Tally::default();
     let scene = Scene::new();
     let program = scene.script("breaker", include_str!("breaker.sh"));
-    let arena =
-        life::Arena::of_breaker(program, Some(&tracing)).map_err(|error| error.to_string())?;
+    let arena = Arena::of_breaker(program, Some(&tracing)).expect("an arena");
     let mut random = Random::of_the_moment();
     life::arena(&arena, &mut random, Instant::now() + BOUND, &tally);
     let left = arena.close();
     let found = tally.all_broken().join("\n");
     let sentences = ["lives when we end", "never reaped", "last line", "epochs lived", "not ready"];
-    if left.is_empty() && sentences.iter().any(|sentence| found.contains(sentence)) {
-        return Ok(());
-    }
-    Err(Failed::from(format!("it is not found: {found}; {left:?}")))
+    let is_found = sentences.iter().any(|sentence| found.contains(sentence));
+    assert!(left.is_empty() && is_found, "it is not found: {found}; {left:?}");
 }
 
 fn arenas(tracing: Option<&Tracing>, tally: &Tally) {
@@ -112,22 +121,26 @@ fn arenas(tracing: Option<&Tracing>, tally: &Tally) {
         for number in 0..arenas {
             scope.spawn(move || {
                 let mut random = Random::of_arena(seed, number);
-                match life::Arena::new(number, tracing) {
-                    Ok(arena) => {
-                        life::arena(&arena, &mut random, until, tally);
-                        arena.close().into_iter().for_each(|left| tally.broken(left));
-                    }
-                    Err(error) => tally.broken(format!("arena {number}: {error}")),
-                }
+                in_arena(number, tracing, tally, |arena| {
+                    life::arena(arena, &mut random, until, tally);
+                });
             });
         }
         let mut random = Random::of_arena(seed, usize::MAX);
         scope.spawn(move || envoy::arena(&mut random, until, tally));
-        if number("SOAK_CLOCK") == Some(1) {
-            let mut random = Random::of_arena(seed, usize::MAX - 1);
-            scope.spawn(move || clock::arena(&mut random, until, tally));
-        }
     });
+}
+
+/// Does something in an arena of its own; what it dies of, and what it leaves, are broken promises.
+fn in_arena(number: usize, tracing: Option<&Tracing>, tally: &Tally, run: impl FnOnce(&Arena)) {
+    let died = caught(|| {
+        let arena = Arena::new(number, tracing).expect("an arena");
+        run(&arena);
+        arena.close().into_iter().for_each(|left| tally.broken(left));
+    });
+    if let Err(why) = died {
+        tally.broken(format!("arena {number}: {why}"));
+    }
 }
 
 /// The number in a variable, in either notation.

@@ -13,9 +13,15 @@ pub(crate) struct Tally {
     counts: Mutex<BTreeMap<String, u64>>,
     broken: Mutex<Vec<String>>,
     any_broken: AtomicBool,
+    is_aloud: bool,
 }
 
 impl Tally {
+    /// One that tells of a broken promise at once, on standard error.
+    pub(crate) fn aloud() -> Self {
+        Self { is_aloud: true, ..Self::default() }
+    }
+
     /// Counts so many more of something.
     pub(crate) fn add(&self, name: &str, number: u64) {
         let mut counts = whole(self.counts.lock());
@@ -26,8 +32,12 @@ impl Tally {
         }
     }
 
-    /// A promise was broken: which, and everything that is needed to understand how.
+    /// A promise was broken: which, and everything that is needed to understand how and to play it
+    /// again.
     pub(crate) fn broken(&self, why: String) {
+        if self.is_aloud {
+            eprintln!("A BROKEN PROMISE: {why}");
+        }
         self.any_broken.store(true, Ordering::Relaxed);
         self.add("broken promises", 1);
         let mut broken = whole(self.broken.lock());

@@ -2,7 +2,6 @@
 //! has the number that they had.
 
 use std::fs;
-use std::path::PathBuf;
 
 use libc::{SIGCONT, SIGHUP, SIGKILL, SIGSEGV, SIGSTOP};
 use libtest_mimic::Trial;
@@ -12,7 +11,7 @@ use support::load::Load;
 
 use super::life::{Life, Place, Way};
 use super::{Random, times, under_load};
-use crate::needs::{Needs, trial};
+use crate::needs::{Needs, oom_counter, trial};
 
 /// How long an epoch that hangs is given.
 const READY_TIMEOUT: [&str; 2] = ["--ready-timeout", "2.5"];
@@ -49,9 +48,7 @@ pub(super) fn trials() -> Vec<Trial> {
     more("envoy::failed::the_survivor_dies_meanwhile", the_survivor_dies_meanwhile);
     more("envoy::failed::the_survivor_dies_as_well", the_survivor_dies_as_well);
     let name = "envoy::failed::both_run_out_of_memory";
-    let both = trial(name, Needs::Root, both_run_out_of_memory);
-    let ignored = both.has_ignored_flag() || oom_counter().is_none();
-    trials.push(both.with_ignored_flag(ignored));
+    trials.push(trial(name, Needs::OomCounter, both_run_out_of_memory));
     trials.into_iter().map(under_load).collect()
 }
 
@@ -143,21 +140,6 @@ fn the_survivor_dies_as_well() {
     life.await_said("restart-failed", 1);
     shell.signal(SIGCONT);
     assert_eq!(life.wait(), 128 + SIGSEGV);
-}
-
-/// Where the kernel counts the out-of-memory kills in our own control group, if it does.
-fn oom_counter() -> Option<PathBuf> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mut groups = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    groups.find_map(|(controllers, path)| {
-        let memory = controllers.split(',').any(|controller| controller == "memory");
-        let counter = if memory {
-            format!("/sys/fs/cgroup/memory{path}/memory.oom_control")
-        } else {
-            format!("/sys/fs/cgroup{path}/memory.events")
-        };
-        Some(PathBuf::from(counter)).filter(|counter| counter.exists())
-    })
 }
 
 /// The kernel often kills a second process before the first has given back its memory. The end of

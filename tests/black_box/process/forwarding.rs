@@ -10,11 +10,14 @@ use crate::needs::{Needs, trial};
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("process::usr1_to_catchers_only", Needs::Nothing, usr1_to_catchers_only),
+        trial("process::usr1_that_forks", Needs::Nothing, usr1_that_forks),
+        trial("process::signal_that_ends_the_leader", Needs::Nothing, signal_that_ends_the_leader),
         trial("process::usr1_to_every_epoch", Needs::Nothing, usr1_to_every_epoch),
         trial("process::usr1_unheard", Needs::Nothing, usr1_unheard),
         trial("process::usr1_waits_for_ready", Needs::Nothing, usr1_waits_for_ready),
         trial("process::older_dies_of_usr1", Needs::Nothing, older_dies_of_usr1),
         trial("process::exit_amid_many_signals", Needs::Nothing, exit_amid_many_signals),
+        trial("process::client_amid_many_signals", Needs::Nothing, client_amid_many_signals),
         trial("process::every_signal", Needs::Nothing, every_signal),
         trial("process::uncaught_signals_kill_nobody", Needs::Nothing, uncaught_kill_nobody),
     ]
@@ -40,6 +43,31 @@ fn exit_amid_many_signals() {
     assert!(noticed_in_time, "an exit waits for every signal that is to be passed on");
 }
 
+/// Nor does a client: a probe of kubelet's, say, would have us killed.
+fn client_amid_many_signals() {
+    const SIGNALS: usize = 1000;
+    // Where the machine is busy the client may not come to its question in time.
+    let answered_in_time = (0..10).any(|_| {
+        let scene = Scene::new();
+        let server = "catch=40 exit-on=TERM:0 wait";
+        let steps = format!("repeat=100 [ fork [ {server} ] ] {server}");
+        let restarter = scene.restarter(&["--ready", "none"], &scene.probe(&steps)).start();
+        scene.journal().await_ready(101);
+        restarter.listens();
+        restarter.signal(libc::SIGSTOP);
+        (0..SIGNALS).for_each(|_| restarter.signal(40));
+        restarter.signal(libc::SIGCONT);
+        // Those that are read first, 64 at most, are dealt with, and all others wait.
+        restarter.says_times("SIGRTMIN+6", 100);
+        let answer = restarter.send(&["health"]);
+        let passed_on = restarter.lines("SIGRTMIN+6");
+        assert_eq!(answer.code, 0, "{answer:?}");
+        stop_cleanly(&scene, restarter);
+        passed_on < SIGNALS
+    });
+    assert!(answered_in_time, "a client waits for every signal that is to be passed on");
+}
+
 /// A shell that waits for the real server would die of SIGUSR1.
 fn usr1_to_catchers_only() {
     let scene = Scene::new();
@@ -60,6 +88,35 @@ fn usr1_to_catchers_only() {
         assert!(processes::process(pid).is_some_and(|it| it.state != 'Z'), "{name} was killed");
     }
     stop_cleanly(&scene, restarter);
+}
+
+/// What a handler starts, a program that has the log rotated say, does not catch it yet.
+fn usr1_that_forks() {
+    let scene = Scene::new();
+    let steps = "exit-on=TERM:0 fork-on=USR1 wait";
+    let (restarter, _) = serving(&scene, &["--ready", "none"], steps);
+    // Whether it is there when the epoch is looked at is a matter of moments.
+    for times in 1..=50 {
+        restarter.signal(libc::SIGUSR1);
+        let forked = scene.journal().await_writers("say", times);
+        restarter.says_times("reopened epoch=0", times);
+        let last = processes::process(forked[times - 1]);
+        assert!(last.is_some_and(|it| it.state != 'Z'), "it was killed");
+    }
+    stop_cleanly(&scene, restarter);
+}
+
+/// What it leaves in a session of its own was of the epoch when the signal came.
+fn signal_that_ends_the_leader() {
+    let scene = Scene::new();
+    let steps = "fork [ setsid catch=40 exit-on=TERM:0 say=strayed wait ] exit-on=40:0 wait";
+    let mut restarter = scene.restarter(&["--ready", "none"], &scene.probe(steps)).start();
+    let journal = scene.journal();
+    journal.await_ready(2);
+    restarter.signal(40);
+    journal.await_signal(journal.await_said("strayed"), 40);
+    assert_eq!(restarter.code(), 0, "{}", restarter.log());
+    scene.assert_empty();
 }
 
 fn usr1_to_every_epoch() {

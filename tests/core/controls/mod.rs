@@ -59,7 +59,7 @@ fn is_signal(action: &Action, wanted: Signal) -> bool {
         | Action::ListOrphans
         | Action::Reap { .. }
         | Action::Foreground { .. }
-        | Action::RecordMemory
+        | Action::RecordMemory { .. }
         | Action::Restart(_)
         | Action::Suspend { .. }
         | Action::Log(_)

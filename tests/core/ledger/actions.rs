@@ -80,7 +80,7 @@ impl Ledger {
             Action::NameSurvivors | Action::ListOrphans => {
                 ensure(!self.lives_on(), || "a look at orphans outside a stop".into())
             }
-            Action::RecordMemory => Ok(()),
+            Action::RecordMemory { .. } => Ok(()),
             Action::Restart(step) => self.judge_step(step),
             Action::Suspend { group } => Self::ensure_owned(*group, "a suspension", kernel),
             Action::Exit(exit) => self.judge_exit(now, *exit, kernel),

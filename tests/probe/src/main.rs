@@ -13,6 +13,7 @@
 //! | `say=TEXT` | says this |
 //! | `catch=LIST` | says each of these signals as `signal NUMBER TIME SENDER` when it comes |
 //! | `exit-on=SIGNAL:CODE`, `die-on=SIGNAL` | catches it, says it, and exits or dies by it |
+//! | `fork-on=SIGNAL` | catches it, says it, and forks a child that dies of it, as a program does that has just been executed, and says `forked` |
 //! | `ignore=LIST`, `default=LIST`, `block=LIST`, `unblock=LIST` | sets dispositions and mask |
 //! | `wait` | says `ready` and waits for signals for ever |
 //! | `sleep=MILLISECONDS` | waits for the time |

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use crate::kernel::{self, Action, SignalSet};
 use crate::voice::say;
 
-/// What a handler does after it has said its signal: nothing, die by it, or exit with the code.
+/// What a handler does after it has said its signal: nothing, die by it, fork, or exit with the code.
 static THEN: [AtomicI32; 65] = [const { AtomicI32::new(NOTHING) }; 65];
 const NOTHING: i32 = -1;
 /// Above every exit code.
 const DIE: i32 = 256;
+const FORK: i32 = 257;
 
 const NAMES: [(&str, c_int); 17] = [
     ("HUP", libc::SIGHUP),
@@ -65,6 +66,7 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_
     match then {
         NOTHING => {}
         DIE => die(signal),
+        FORK => fork(signal),
         code => kernel::exit(code),
     }
 }
@@ -83,6 +85,30 @@ pub(crate) fn exit_on(signal: c_int, code: i32) {
 /// Says a signal when it comes, and dies by it.
 pub(crate) fn die_on(signal: c_int) {
     then(signal, DIE);
+}
+
+/// Says a signal when it comes, and forks.
+pub(crate) fn fork_on(signal: c_int) {
+    then(signal, FORK);
+}
+
+/// Forks a child that some time later catches this signal no more, as one that executes a program.
+fn fork(signal: c_int) {
+    // SAFETY: there is one thread, and what the child does may be done in a handler.
+    if unsafe { libc::fork() } != 0 {
+        return;
+    }
+    let time = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    // SAFETY: the pointer is to a value of our own, and what is left is not asked for.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+    set_plain(&[signal], libc::SIG_DFL);
+    // In a handler others are blocked as well.
+    kernel::change_mask(libc::SIG_UNBLOCK, !0);
+    say(format_args!("say forked"));
+    loop {
+        // SAFETY: the call takes nothing.
+        unsafe { libc::pause() };
+    }
 }
 
 fn then(signal: c_int, what: i32) {

@@ -74,6 +74,7 @@ fn single(step: &str, value: &str, begun: i64) {
             signals::exit_on(signals::parse(signal), number(code));
         }
         "die-on" => signals::die_on(signal()),
+        "fork-on" => signals::fork_on(signal()),
         "ignore" => signals::set_plain(&list(), libc::SIG_IGN),
         "default" => signals::set_plain(&list(), libc::SIG_DFL),
         "block" => drop(kernel::change_mask(libc::SIG_BLOCK, signals::set(&list()))),

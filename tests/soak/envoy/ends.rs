@@ -85,7 +85,7 @@ impl Life<'_> {
     /// Ends it.
     pub(super) fn end(mut self) {
         let mut way = self.random.one_of(&WAYS);
-        if way == Way::OutOfMemory && self.cgroup.is_none() {
+        if way == Way::OutOfMemory && self.limits.is_none() {
             way = Way::Killed;
         }
         self.story.tell(&format!("the end: {way:?}"));
@@ -166,7 +166,7 @@ impl Life<'_> {
                 self.quiesce();
                 let serving = self.serving();
                 self.excuse(END);
-                self.exhaust(serving.process, &[]);
+                self.exhaust(serving.pid, &[]);
                 return (Instant::now(), None);
             }
         }
@@ -212,8 +212,8 @@ impl Life<'_> {
         assert!(!socket.exists(), "{} is left", socket.display());
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         assert!(!mounts.contains("test /dev/shm "), "mounted still: {mounts}");
-        if let Some(cgroup) = &self.cgroup {
-            eventually("nobody is in the control groups", || cgroup.remove());
+        if let Some(limits) = &self.limits {
+            eventually("nobody is in the control groups", || limits.remove());
         }
     }
 }

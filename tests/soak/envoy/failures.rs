@@ -3,10 +3,10 @@
 
 use libc::{SIGKILL, SIGSEGV};
 use support::control::Answer;
-use support::envoy::Process;
 
-use super::life::{Counts, Life, SCRIPT};
+use super::life::{Life, SCRIPT};
 use super::restarts::RELOAD;
+use super::status::Counts;
 
 /// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +75,9 @@ impl Life<'_> {
     /// A restart that fails.
     pub(super) fn fail(&mut self) {
         let mut way = self.random.one_of(&WAYS);
-        let limits = matches!(way, Way::OutOfMemory | Way::NoProcesses(_));
-        if limits && self.cgroup.is_none() {
-            self.tally.add("Envoy: limits left out, since there is no cgroup of version 1", 1);
+        let limited = matches!(way, Way::OutOfMemory | Way::NoProcesses(_));
+        if limited && self.limits.is_none() {
+            self.tally.add("Envoy: limits left out, without cgroups of version 1", 1);
             way = Way::UnknownField;
         }
         self.story.tell(&format!("a restart that fails: {way:?}"));
@@ -104,14 +104,14 @@ impl Life<'_> {
                 let asked = self.xds.asked();
                 self.ask(|life, before| {
                     life.xds.await_asked(asked);
-                    life.exhaust(life.await_new(before).process, before);
+                    life.exhaust(life.await_new(before).pid, before);
                 })
             }
             Way::NoProcesses(more) => {
-                let cgroup = self.cgroup.as_ref().expect("it was looked for");
-                cgroup.allow_processes(more);
+                let limits = self.limits.as_ref().expect("it was looked for");
+                limits.allow_processes(more);
                 let told = self.ask(|life, _| drop(life.await_settled()));
-                self.cgroup.as_ref().expect("the same").allow_all_processes();
+                self.limits.as_ref().expect("the same").allow_all_processes();
                 told
             }
         };
@@ -119,17 +119,17 @@ impl Life<'_> {
     }
 
     /// Takes memory away until this epoch is killed for it, and none of the others.
-    pub(super) fn exhaust(&self, process: Process, others: &[i32]) {
-        let cgroup = self.cgroup.as_ref().expect("it was looked for");
-        let before = cgroup.kills();
-        cgroup.exhaust(process.0, others, || cgroup.kills() > before);
+    pub(super) fn exhaust(&self, pid: i32, others: &[i32]) {
+        let limits = self.limits.as_ref().expect("it was looked for");
+        let before = limits.kills();
+        limits.exhaust(pid, others, || limits.kills() > before);
         self.tally.add("Envoy: epochs killed for their memory", 1);
     }
 
     /// Asks by a client that waits, or by a signal, and does something meanwhile. What the client
     /// was told.
     fn ask(&mut self, meanwhile: impl FnOnce(&Self, &[i32])) -> Option<Answer> {
-        let before: Vec<i32> = self.epochs().iter().map(|epoch| epoch.process.0).collect();
+        let before: Vec<i32> = self.epochs().iter().map(|epoch| epoch.pid).collect();
         if self.random.percent(50) {
             let place = &self.bare.control;
             let told = std::thread::scope(|scope| {

@@ -3,25 +3,26 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clients::{Front, Mix, Population};
 use libc::SIGHUP;
-use serde_json::Value;
 use support::control::Answer;
 use support::envoy::{Bare, Configuration, Setup, SharedMemory, Stage, Xds};
 use support::eventually;
 use support::server::{Reply, Server};
 
-use super::cgroup::Cgroup;
-use super::handle::Handle;
 use super::judge::{Excuse, judge};
+use super::limits::Limits;
 use super::noise::Noise;
 use super::outlet::Outlet;
 use super::plan::{Admin, Plan};
+use super::status::{Counts, Status};
+use super::story::Story;
 use super::watcher::Watcher;
+use crate::handle::Handle;
 use crate::random::Random;
 use crate::tally::Tally;
 
@@ -35,68 +36,6 @@ const CLIENTS: Mix = Mix { kept: 4, renewed: 2, http2: 2, tcp: 0 };
 const SAID: usize = 60;
 /// Requests that take their time, well within what a handover leaves them.
 const LONG: (usize, Duration) = (2, Duration::from_millis(400));
-
-/// What has happened, for whoever has to find out why.
-#[derive(Clone, Debug)]
-pub(super) struct Story {
-    begun: Instant,
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Story {
-    pub(super) fn new() -> Self {
-        Self { begun: Instant::now(), lines: Arc::default() }
-    }
-
-    pub(super) fn tell(&self, what: &str) {
-        let line = format!("{:7.3} {what}", self.begun.elapsed().as_secs_f64());
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-    }
-
-    pub(super) fn text(&self) -> String {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
-    }
-}
-
-/// What became of all restarts that were asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub done: u64,
-    pub refused: u64,
-    pub failed: u64,
-}
-
-/// What `--send status --json` says.
-#[derive(Debug)]
-pub(super) struct Status(Value);
-
-impl Status {
-    pub(super) fn counts(&self) -> Counts {
-        let number = |field: &str| self.0[field].as_u64().expect("a number");
-        Counts {
-            done: number("restarts_done"),
-            refused: number("restarts_refused"),
-            failed: number("restarts_failed"),
-        }
-    }
-
-    /// Nothing is under way, nothing waits.
-    fn is_settled(&self) -> bool {
-        self.0["under_way"].is_null() && self.0["queued"].is_null()
-    }
-
-    /// The epochs in this state.
-    pub(super) fn epochs(&self, state: &str) -> Vec<u64> {
-        let epochs = self.0["epochs"].as_array().expect("a list");
-        let those = epochs.iter().filter(|epoch| epoch["state"] == state);
-        those.filter_map(|epoch| epoch["epoch"].as_u64()).collect()
-    }
-
-    /// Why the last failed restart failed.
-    pub(super) fn last_failure(&self) -> &str {
-        self.0["last_failure"]["message"].as_str().unwrap_or("none")
-    }
-}
 
 pub(super) struct Life<'a> {
     pub(super) plan: Plan,
@@ -114,7 +53,7 @@ pub(super) struct Life<'a> {
     pub(super) xds: Xds,
     pub(super) taken: TcpListener,
     pub(super) outlet: Option<Arc<Outlet>>,
-    pub(super) cgroup: Option<Cgroup>,
+    pub(super) limits: Option<Limits>,
     _silent: Server,
     /// The epoch in service, what it answers with, and whether its admin may have been closed.
     pub(super) epoch: u32,
@@ -136,9 +75,9 @@ impl<'a> Life<'a> {
         let front = Front::of(Stage::in_namespace(DRAIN));
         let stage = &front.stage;
         stage.put_script(script);
-        let cgroup = Cgroup::new();
+        let limits = Limits::new();
         let outlet = plan.full_stderr.then(|| Arc::new(Outlet::below(&stage.log_folder())));
-        let mut prelude = cgroup.as_ref().map_or_else(String::new, Cgroup::join);
+        let mut prelude = limits.as_ref().map_or_else(String::new, Limits::join);
         if let Some(outlet) = &outlet {
             prelude = format!("{prelude}exec 2>{} && ", outlet.place.display());
         }
@@ -156,7 +95,7 @@ impl<'a> Life<'a> {
             UnixStream::connect(bare.control.path()).map(drop)
         });
         let parent = bare.parent();
-        let init = Handle::of_child(parent, bare.restarter).expect("it serves");
+        let init = Handle::of_child(bare.restarter.0, parent.0).expect("it serves");
         let mut clients = front.clients(CLIENTS);
         clients.keep_sending_long(LONG.0, LONG.1);
         let mut noise = Noise::default();
@@ -179,7 +118,7 @@ impl<'a> Life<'a> {
             xds: Xds::silent(),
             taken: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free"),
             outlet,
-            cgroup,
+            limits,
             _silent: silent,
             epoch: 0,
             words: front.stage.ask().expect("epoch 0 serves"),
@@ -210,9 +149,7 @@ impl<'a> Life<'a> {
 
     pub(super) fn status(&self) -> Status {
         let answer = self.send(&["status", "--json"]);
-        let status = serde_json::from_str::<Value>(&answer.out).ok();
-        let status = status.map(|mut reply| reply["status"].take()).filter(Value::is_object);
-        Status(status.unwrap_or_else(|| panic!("no status: {answer:?}")))
+        Status::told(&answer).unwrap_or_else(|| panic!("no status: {answer:?}"))
     }
 
     /// Asks for a restart by a signal.
@@ -268,9 +205,15 @@ impl<'a> Life<'a> {
             let seen = (live, stage.ask().ok());
             if seen == expected { Ok(()) } else { Err(seen) }
         });
-        let status = self.status();
-        assert_eq!(status.epochs("ready"), [u64::from(self.epoch)], "{status:?}");
-        assert_eq!(status.counts(), self.counts, "{status:?}");
+        // Envoy serves before the restarter has found it ready.
+        eventually(
+            &format!("epoch {} alone is ready, after {:?}", self.epoch, self.counts),
+            || {
+                let status = self.status();
+                let ready = status.epochs("ready") == [u64::from(self.epoch)];
+                if ready && status.counts() == self.counts { Ok(()) } else { Err(status) }
+            },
+        );
         if let Some(complaint) = self.watcher.complaint() {
             panic!("{complaint}");
         }
@@ -294,7 +237,7 @@ impl<'a> Life<'a> {
     pub(super) fn serving(&self) -> Handle {
         let bound = self.bare.restarter.children();
         let leader = bound.first().copied().expect("an epoch serves");
-        Handle::of_child(self.bare.restarter, leader).expect("it serves")
+        Handle::of_child(leader.0, self.bare.restarter.0).expect("it serves")
     }
 
     /// From now on until the end a lost request is no broken promise.
@@ -329,7 +272,7 @@ impl Drop for Life<'_> {
                 outlet.read_on();
             }
             let ended = self.bare.ended();
-            let killed = self.cgroup.as_ref().map(Cgroup::kills);
+            let killed = self.limits.as_ref().map(Limits::kills);
             self.story.tell(&format!(
                 "the restarter ended with {ended:?}, {killed:?} were killed for their memory, and \
                  the termination log says {:?}",

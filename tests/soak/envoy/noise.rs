@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::handle::Handle;
 use super::outlet::Outlet;
+use crate::handle::Handle;
 use crate::random::Random;
 
 /// Signals that change nothing: a request for new logs, and what Envoy does not catch.

@@ -93,7 +93,7 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, max_epochs, check, admin, drain, full_stderr, busy, crowd, lasts } = self;
-        write!(f, "life {seed}: max-epochs {max_epochs}, admin {admin:?}, {lasts:.1?}")?;
+        write!(f, "life {seed:#x}: max-epochs {max_epochs}, admin {admin:?}, {lasts:.1?}")?;
         let traits = [
             (check, "check"),
             (drain, "drain"),

@@ -7,9 +7,9 @@ use libc::{SIGCONT, SIGSTOP};
 use support::control::Answer;
 use support::eventually;
 
-use super::handle::Handle;
 use super::life::Life;
 use super::plan::Admin;
+use crate::handle::Handle;
 
 /// How many clients may ask at the same time.
 const ASKING: u64 = 4;
@@ -142,14 +142,14 @@ impl Life<'_> {
         let init = self.bare.restarter;
         // A check that runs is a child as well, and none of them.
         let attached = init.children().into_iter().filter(|child| child.has_attached());
-        attached.filter_map(|child| Handle::of_child(init, child)).collect()
+        attached.filter_map(|child| Handle::of_child(child.0, init.0)).collect()
     }
 
     /// Waits for an epoch that has attached and is none of these, with the flag up.
     pub(super) fn await_new(&self, before: &[i32]) -> Handle {
         eventually("a new Envoy attaches to the shared memory", || {
             let epochs = self.epochs();
-            let new = epochs.iter().find(|epoch| !before.contains(&epoch.process.0));
+            let new = epochs.iter().find(|epoch| !before.contains(&epoch.pid));
             new.filter(|_| self.memory().is_initializing()).cloned().ok_or_else(|| self.status())
         })
     }

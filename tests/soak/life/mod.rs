@@ -14,6 +14,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Instant;
 
+use support::trial::caught;
+
 use crate::judge::{self, End, Facts, Programs};
 use crate::random::Random;
 use crate::record;
@@ -28,8 +30,14 @@ pub(crate) fn arena(arena: &Arena, random: &mut Random, until: Instant, tally: &
     }
 }
 
-/// The life that belongs to a seed.
+/// The life that belongs to a seed; what it dies of is a broken promise.
 pub(crate) fn live(arena: &Arena, seed: u64, tally: &Tally) {
+    if let Err(why) = caught(|| play(arena, seed, tally)) {
+        tally.broken(format!("life {seed:#x} (SOAK_LIFE={seed:#x} plays it alone): {why}"));
+    }
+}
+
+fn play(arena: &Arena, seed: u64, tally: &Tally) {
     let mut stage = Stage::new(arena, seed, tally);
     let ended = stage.play();
     let (text, is_whole) = match arena.record.as_ref().map(kernel_record) {

@@ -403,21 +403,21 @@ impl<'a> Stage<'a> {
             thread::sleep(self.random.span_below_ms(30));
         }
         for _ in 0..self.random.one_of(&[1, 1, 2, 5]) {
-            self.send(self.random_stop());
+            self.stop();
         }
         while self.lives() && self.random.percent(70) {
             match self.random.below(4) {
                 0 => self.send(libc::SIGHUP),
-                1 => self.send(self.random_stop()),
+                1 => self.stop(),
                 2 => self.burst(),
                 _ => thread::sleep(self.random.span_below_ms(10)),
             }
         }
     }
 
-    fn random_stop(&self) -> i32 {
-        let mut random = self.random.clone();
-        random.one_of(&[libc::SIGTERM, libc::SIGINT])
+    fn stop(&mut self) {
+        let signal = self.random.one_of(&[libc::SIGTERM, libc::SIGINT]);
+        self.send(signal);
     }
 
     fn await_end(&mut self) -> Result<End, String> {

@@ -15,6 +15,7 @@ pub mod processes;
 pub mod scene;
 pub mod server;
 pub mod terminal;
+pub mod trial;
 
 use std::env;
 use std::fmt::Debug;
