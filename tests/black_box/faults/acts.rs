@@ -51,20 +51,17 @@ impl Playing<'_> {
         self.restarter.ended().is_some()
     }
 
-    /// How many processes have said this.
-    fn said(&self, what: &str) -> usize {
-        self.stage.scene.journal().entries().iter().filter(|entry| entry.rest == what).count()
-    }
-
     /// The leaders that have begun.
     fn leaders(&self) -> usize {
-        self.said("leader")
+        self.stage.scene.journal().entries().iter().filter(|entry| entry.rest == "leader").count()
     }
 
     /// Waits until all of an epoch that has a leader catches its signals.
     fn is_complete(&mut self) {
         let number = self.leaders() * self.life.waits;
-        within(ACT, || self.said("ready") >= number || self.has_ended());
+        let journal = self.stage.scene.journal();
+        let wait = || journal.entries().iter().filter(|entry| entry.word == "ready").count();
+        within(ACT, || wait() >= number || self.has_ended());
     }
 
     /// Waits until epoch 0 is ready, all of it has begun, and clients are listened to; whether it

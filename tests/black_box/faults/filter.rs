@@ -34,6 +34,9 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 
 /// Installs the filter and sends its other end, with the one call that it lets pass.
 fn hand_over(socket: RawFd) -> io::Result<()> {
+    // Without us every call would fail for ever.
+    // SAFETY: the call takes integers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let word = |place: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place);
     let unless = |value: u32, skipped: u8| libc::sock_filter {
         jf: skipped,
