@@ -76,12 +76,7 @@ pub(super) fn try_all(life: &Life, phase: Phase, cases: &[Case]) -> Vec<Tried> {
 fn try_case(life: &Life, phase: Phase, case: &Case) -> Tried {
     let aims: Vec<Aim> = case.all().map(cases::Fails::aim).collect();
     for _ in 0..PLAYS {
-        let seen = turns::take(|| {
-            let t = std::time::Instant::now();
-            let s = play(life, phase, &aims);
-            eprintln!("DUR {:.1} {}", t.elapsed().as_secs_f32(), case.key(life, phase).join(" "));
-            s
-        });
+        let seen = turns::take(|| play(life, phase, &aims));
         if seen.hit {
             let outcome = outcome(life, phase, case, &seen);
             return (outcome, seen.calls.into_iter().flatten().collect());
