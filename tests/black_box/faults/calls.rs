@@ -1,95 +1,154 @@
-//! The system calls that we make: with which errno each may fail, and of what each is.
+//! The system calls that we make: with which errno each may fail, and what each is about.
 //!
 //! The errnos are those that the manual pages name for a caller that makes no mistake, and what a
-//! seccomp profile or an old kernel answers (EPERM, ENOSYS).
+//! seccomp profile or an old kernel answers (EPERM, ENOSYS). The numbers are those of x86-64.
+
+/// Where a call says what it is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About {
+    /// Nowhere, or it does not matter.
+    Nothing,
+    /// Its first argument is a path.
+    Path,
+    /// Its first argument is a descriptor.
+    File,
+    /// `waitid`: who is waited for.
+    Wait,
+    /// `kill`: the signal, and whether a group gets it.
+    Kill,
+    /// The signal is its second argument.
+    Signal,
+    /// `fcntl` and `ioctl`: the command.
+    Command,
+    /// `prctl`: the option.
+    Option,
+    /// `dup2`: the second descriptor.
+    Place,
+    /// `socket`: family and type.
+    Socket,
+    /// `connect`: the address.
+    Address,
+}
 
 /// A call that can be made to fail.
 pub(super) struct Fault {
     pub(super) call: &'static str,
+    number: i32,
+    about: About,
     /// The likeliest first.
     pub(super) errnos: &'static [&'static str],
 }
 
-const fn fault(call: &'static str, errnos: &'static [&'static str]) -> Fault {
-    Fault { call, errnos }
+const fn fault(
+    call: &'static str,
+    number: i32,
+    about: About,
+    errnos: &'static [&'static str],
+) -> Fault {
+    Fault { call, number, about, errnos }
 }
 
 /// Every call of ours that can fail.
-pub(super) static FAULTS: [Fault; 50] = [
-    fault("accept4", &["EMFILE", "ENFILE", "ENOMEM", "ECONNABORTED", "EPERM"]),
-    fault("access", &["EACCES", "EIO"]),
-    fault("bind", &["EACCES", "EROFS", "ENOSPC", "EADDRINUSE"]),
-    fault("brk", &["ENOMEM"]),
-    fault("chmod", &["EPERM", "EROFS"]),
-    fault("clone", &["EAGAIN", "ENOMEM", "EPERM", "ENOSYS"]),
+pub(super) static FAULTS: [Fault; 53] = [
+    fault("accept4", 288, About::File, &["EMFILE", "ENFILE", "ENOMEM", "ECONNABORTED", "EPERM"]),
+    fault("access", 21, About::Path, &["EACCES", "EIO"]),
+    fault("bind", 49, About::File, &["EACCES", "EROFS", "ENOSPC", "EADDRINUSE"]),
+    fault("brk", 12, About::Nothing, &["ENOMEM"]),
+    fault("chmod", 90, About::Path, &["EPERM", "EROFS"]),
+    fault("clock_nanosleep", 230, About::Nothing, &["EPERM", "ENOSYS", "EINTR"]),
+    fault("clone", 56, About::Nothing, &["EAGAIN", "ENOMEM", "EPERM", "ENOSYS"]),
     // EIO is the word of network file systems, and what is closed here is on none.
-    fault("close", &["EINTR"]),
-    fault("connect", &["ECONNREFUSED", "EAGAIN", "EACCES", "ENOENT"]),
-    fault("dup2", &["EMFILE", "EPERM"]),
+    fault("close", 3, About::File, &["EINTR"]),
+    fault("connect", 42, About::Address, &["ECONNREFUSED", "EAGAIN", "EACCES", "ENOENT"]),
+    fault("dup2", 33, About::Place, &["EMFILE", "EPERM"]),
     fault(
         "execve",
+        59,
+        About::Nothing,
         &["ENOMEM", "EAGAIN", "E2BIG", "EACCES", "EPERM", "EIO", "ETXTBSY", "ENOENT", "ENOEXEC"],
     ),
-    fault("fcntl", &["EPERM", "EMFILE"]),
-    fault("flock", &["ENOLCK", "EAGAIN", "ENOSYS"]),
-    fault("fstat", &["EIO", "ENOMEM", "EPERM"]),
-    fault("getdents64", &["EIO", "ENOENT"]),
-    fault("getpgid", &["EPERM", "ESRCH"]),
-    fault("getsid", &["EPERM", "ESRCH"]),
-    fault("getsockopt", &["EPERM", "ENOBUFS"]),
-    fault("inotify_add_watch", &["ENOSPC", "ENOMEM", "EACCES"]),
-    fault("inotify_init1", &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"]),
-    fault("inotify_rm_watch", &["EINVAL"]),
-    fault("ioctl", &["EIO", "EPERM"]),
-    fault("kill", &["EPERM", "ENOSYS"]),
-    fault("listen", &["EADDRINUSE", "EPERM"]),
-    fault("lstat", &["EACCES", "EIO", "ENOMEM"]),
-    fault("madvise", &["ENOSYS", "EAGAIN"]),
-    fault("mmap", &["ENOMEM"]),
-    fault("munmap", &["ENOMEM"]),
-    fault("open", &["EMFILE", "ENFILE", "EACCES", "ENOMEM", "EIO"]),
-    fault("pidfd_open", &["ENOSYS", "EPERM", "EMFILE"]),
-    fault("pidfd_send_signal", &["EPERM", "ENOSYS"]),
-    fault("pipe2", &["EMFILE", "ENFILE"]),
-    fault("poll", &["ENOMEM", "EINTR", "EINVAL"]),
-    fault("prctl", &["EINVAL", "EPERM"]),
-    fault("prlimit64", &["EPERM"]),
-    fault("pwritev2", &["EAGAIN", "EIO"]),
-    fault("read", &["EIO", "EINTR", "ENOMEM"]),
-    fault("readlink", &["EACCES", "ENOENT"]),
-    fault("recvfrom", &["ECONNRESET", "ENOMEM", "EINTR"]),
-    fault("rt_sigaction", &["EPERM"]),
-    fault("rt_sigprocmask", &["EPERM"]),
-    fault("sendto", &["EPIPE", "ECONNRESET", "ENOBUFS", "EAGAIN"]),
-    fault("setsockopt", &["EPERM", "ENOMEM"]),
-    fault("setpgid", &["EPERM", "EACCES"]),
-    fault("shutdown", &["ENOTCONN"]),
-    fault("signalfd4", &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"]),
-    fault("socket", &["EMFILE", "ENFILE", "EACCES", "ENOBUFS"]),
-    fault("stat", &["EACCES", "EIO"]),
-    fault("unlink", &["EACCES", "EROFS"]),
-    fault("waitid", &["EINTR", "EPERM", "ENOSYS"]),
-    fault("write", &["EIO", "ENOSPC", "EPIPE", "EAGAIN"]),
+    fault("fcntl", 72, About::Command, &["EPERM", "EMFILE"]),
+    fault("flock", 73, About::File, &["ENOLCK", "EAGAIN", "ENOSYS"]),
+    fault("fstat", 5, About::File, &["EIO", "ENOMEM", "EPERM"]),
+    fault("getdents64", 217, About::File, &["EIO", "ENOENT"]),
+    fault("getpgid", 121, About::Nothing, &["EPERM", "ESRCH"]),
+    fault("getsid", 124, About::Nothing, &["EPERM", "ESRCH"]),
+    fault("getsockopt", 55, About::File, &["EPERM", "ENOBUFS"]),
+    fault("inotify_add_watch", 254, About::File, &["ENOSPC", "ENOMEM", "EACCES"]),
+    fault("inotify_init1", 294, About::Nothing, &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"]),
+    fault("inotify_rm_watch", 255, About::File, &["EINVAL"]),
+    fault("ioctl", 16, About::Command, &["EIO", "EPERM"]),
+    fault("kill", 62, About::Kill, &["EPERM", "ENOSYS"]),
+    fault("listen", 50, About::File, &["EADDRINUSE", "EPERM"]),
+    fault("lstat", 6, About::Path, &["EACCES", "EIO", "ENOMEM"]),
+    fault("madvise", 28, About::Nothing, &["ENOSYS", "EAGAIN"]),
+    fault("mmap", 9, About::Nothing, &["ENOMEM"]),
+    fault("mprotect", 10, About::Nothing, &["ENOMEM"]),
+    fault("munmap", 11, About::Nothing, &["ENOMEM"]),
+    fault("nanosleep", 35, About::Nothing, &["EPERM", "ENOSYS", "EINTR"]),
+    fault("open", 2, About::Path, &["EMFILE", "ENFILE", "EACCES", "ENOENT", "ENOMEM", "EIO"]),
+    fault("pidfd_open", 434, About::Nothing, &["ENOSYS", "EPERM", "EMFILE"]),
+    fault("pidfd_send_signal", 424, About::Signal, &["EPERM", "ENOSYS"]),
+    fault("pipe2", 293, About::Nothing, &["EMFILE", "ENFILE"]),
+    fault("poll", 7, About::Nothing, &["ENOMEM", "EINTR", "EINVAL"]),
+    fault("prctl", 157, About::Option, &["EINVAL", "EPERM"]),
+    fault("prlimit64", 302, About::Nothing, &["EPERM"]),
+    fault("pwritev2", 328, About::File, &["EAGAIN", "EIO"]),
+    fault("read", 0, About::File, &["EIO", "EINTR", "ENOMEM"]),
+    fault("readlink", 89, About::Path, &["EACCES", "ENOENT"]),
+    fault("recvfrom", 45, About::File, &["ECONNRESET", "ENOMEM", "EINTR"]),
+    fault("rt_sigaction", 13, About::Nothing, &["EPERM"]),
+    fault("rt_sigprocmask", 14, About::Nothing, &["EPERM"]),
+    fault("sendto", 44, About::File, &["EPIPE", "ECONNRESET", "ENOBUFS", "EAGAIN"]),
+    fault("setsockopt", 54, About::File, &["EPERM", "ENOMEM"]),
+    fault("setpgid", 109, About::Nothing, &["EPERM", "EACCES"]),
+    fault("shutdown", 48, About::File, &["ENOTCONN"]),
+    fault("signalfd4", 289, About::Nothing, &["EMFILE", "ENFILE", "ENOMEM", "ENOSYS"]),
+    fault("socket", 41, About::Socket, &["EMFILE", "ENFILE", "EACCES", "ENOBUFS"]),
+    fault("stat", 4, About::Path, &["EACCES", "EIO"]),
+    fault("unlink", 87, About::Path, &["EACCES", "EROFS"]),
+    fault("waitid", 247, About::Wait, &["EINTR", "EPERM", "ENOSYS"]),
+    fault("write", 1, About::File, &["EIO", "ENOSPC", "EPIPE", "EAGAIN"]),
 ];
 
 /// Calls that cannot be made to fail, or whose failure is the C library's, with the reason.
-pub(super) static SPARED: [(&str, &str); 12] = [
-    ("arch_prctl", "the C library's, before `main`: it ends the program by a trap"),
-    ("set_tid_address", "the C library's, before `main`; it never fails"),
-    ("exit_group", "never returns"),
-    ("exit", "never returns"),
-    ("getpid", "never fails"),
-    ("getppid", "never fails"),
-    ("getpgrp", "never fails"),
-    ("geteuid", "never fails"),
-    ("restart_syscall", "the kernel's own, when a wait goes on after a debugger has stopped us"),
-    ("rt_sigreturn", "the kernel's own"),
+pub(super) static SPARED: [(&str, i32, &str); 11] = [
+    ("arch_prctl", 158, "the C library's, before `main`: it ends the program by a trap"),
+    ("set_tid_address", 218, "the C library's, before `main`; it never fails"),
+    ("exit_group", 231, "never returns"),
+    ("exit", 60, "never returns"),
+    ("getpid", 39, "never fails"),
+    ("getppid", 110, "never fails"),
+    ("getpgrp", 111, "never fails"),
+    ("geteuid", 107, "never fails"),
+    ("restart_syscall", 219, "the kernel's own, when a wait goes on after we were stopped"),
     (
         "clock_gettime",
+        228,
         "a read of the vDSO; as a call it has no plausible errno with a clock that is there",
     ),
-    ("getrandom", "a seed for a map; without it std falls back on /dev/urandom"),
+    ("getrandom", 318, "a seed for a map; without it std falls back on /dev/urandom"),
 ];
+
+/// The name of a call, and where it says what it is about.
+pub(super) fn name(number: i32) -> (String, About) {
+    let fault = FAULTS.iter().find(|fault| fault.number == number);
+    let spared = SPARED.iter().find(|(_, other, _)| *other == number);
+    match (fault, spared) {
+        (Some(fault), _) => (fault.call.to_owned(), fault.about),
+        (None, Some((call, ..))) => ((*call).to_owned(), About::Nothing),
+        (None, None) => (format!("call {number}"), About::Nothing),
+    }
+}
+
+/// How a call may fail; `None` of one that is spared. Of others nobody has said it yet.
+pub(super) fn known(call: &str) -> Option<&'static Fault> {
+    if SPARED.iter().any(|(name, ..)| call == *name) {
+        return None;
+    }
+    let fault = FAULTS.iter().find(|fault| call == fault.call);
+    Some(fault.unwrap_or_else(|| panic!("nobody has said how {call} may fail, or why it cannot")))
+}
 
 /// Whether an errno is the word of a passing moment: such a call never fails for ever. We block the
 /// signals that interrupt, a client that has gone is not accepted again, and a socket that `poll`
@@ -98,146 +157,28 @@ pub(super) fn passes(call: &str, errno: &str) -> bool {
     matches!((call, errno), (_, "EINTR" | "ECONNABORTED") | ("sendto", "EAGAIN"))
 }
 
-/// Files that can be told by strace whatever number they have; a fault may be for them alone.
-pub(super) static KNOWN: [(&str, &str); 3] =
-    [("signals", "anon_inode:[signalfd]"), ("changes", "anon_inode:inotify"), ("the log", "LOG")];
+/// What every one may be made to fail for, rather than only the first.
+pub(super) const LASTING: [&str; 3] = ["signals", "changes", "the log"];
 
-/// What a call is about, in words that are the same each time.
-pub(super) fn subject(name: &str, line: &str, folder: &str) -> String {
-    let first = |marks: &[(&str, &str)]| {
-        let found = marks.iter().find(|(mark, _)| line.contains(mark));
-        found.map(|(_, words)| (*words).to_owned())
-    };
-    match name {
-        "waitid" => first(&[("WSTOPPED", "a stopped child"), ("P_ALL", "any child")])
-            .unwrap_or_else(|| {
-                if line.contains("WNOWAIT") { "a child".into() } else { "to reap".into() }
-            }),
-        "kill" => {
-            let group = if line.starts_with("kill(-") { "a group" } else { "a process" };
-            let signal = line.split(", ").nth(1).and_then(|rest| rest.split(')').next());
-            format!("{} to {group}", signal.unwrap_or("?"))
-        }
-        "pidfd_send_signal" => line.split(", ").nth(1).unwrap_or("?").to_owned(),
-        "fcntl" | "ioctl" => {
-            let command = line.split(", ").nth(1).map(|rest| rest.trim_end_matches(')'));
-            let command = command.and_then(|rest| rest.split([')', ',']).next());
-            command.unwrap_or("?").to_owned()
-        }
-        "prctl" => line["prctl(".len()..].split([',', ')']).next().unwrap_or("?").to_owned(),
-        "dup2" => first(&[(", 0)", "onto input"), (", 1)", "onto output"), (", 2)", "onto error")])
-            .unwrap_or_default(),
-        "socket" => {
-            let words: Vec<&str> = line["socket(".len()..].split([',', '|']).take(2).collect();
-            words.join("").replace("AF_", "").replace("SOCK_", "")
-        }
-        "rt_sigprocmask" | "rt_sigaction" | "brk" | "mmap" | "munmap" | "madvise" | "clone"
-        | "poll" | "execve" | "setpgid" | "pipe2" | "prlimit64" | "getpgid" | "getsid" => {
-            String::new()
-        }
-        _ => file(line, folder),
-    }
-}
-
-/// The file that a call is about.
-fn file(line: &str, folder: &str) -> String {
-    let arguments = line.split_once(" = ").map_or(line, |(arguments, _)| arguments);
-    let between = |open: char, close: &str| {
-        let rest = arguments.split_once(open)?.1;
-        rest.split(close).next().map(str::to_owned)
-    };
-    let (fd, path) = (between('<', ">"), between('"', "\""));
-    let name = match (fd, path) {
-        (Some(fd), _) if !fd.starts_with("socket:") || !line.starts_with("connect") => fd,
-        (_, Some(path)) => path,
-        (Some(fd), None) => fd,
-        (None, None) => String::new(),
-    };
-    let marks = [
-        ("anon_inode:[signalfd]", "signals"),
-        ("anon_inode:inotify", "changes"),
-        ("socket:", "a socket"),
-        ("pipe:", "a pipe"),
-        ("/log-", "the log"),
-        ("mountinfo", "mountinfo"),
-        ("/cgroup", "cgroup"),
-        ("oom_control", "cgroup"),
-        ("memory.events", "cgroup"),
-        ("/proc/self", "/proc/self"),
-        ("/children", "children"),
-        ("/task", "children"),
-        ("/net/unix", "unix sockets"),
-        ("/status", "status"),
-        ("/environ", "environ"),
-        ("/cmdline", "cmdline"),
-        ("/maps", "maps"),
-        ("/comm", "comm"),
-        ("/stat", "stat"),
-        ("/dev/null", "/dev/null"),
-        ("/dev/shm", "/dev/shm"),
-        ("hot-restarter-control", "control"),
-        ("/control", "control"),
-        ("/probe", "PROGRAM"),
-        ("termination", "termination log"),
-        ("watched", "watched"),
-        ("/notify", "notify"),
-        ("/admin", "admin"),
+/// Whether a call only takes memory, or reads of a file of the kernel's. What its failure leads to
+/// does not depend on when it is made: the first life that makes it tries it.
+pub(super) fn is_plain(call: &str, about: &str) -> bool {
+    const FILES: [&str; 13] = [
+        "mountinfo",
+        "cgroup",
+        "children",
+        "status",
+        "stat",
+        "comm",
+        "cmdline",
+        "maps",
+        "environ",
+        "unix sockets",
+        "/proc/self",
+        "a folder above",
+        "/dev/null",
     ];
-    let known = marks.iter().find(|(mark, _)| name.contains(mark));
-    if let Some((_, words)) = known {
-        return (*words).to_owned();
-    }
-    if !name.is_empty() && folder.starts_with(&name) {
-        return "a folder above".to_owned();
-    }
-    name
+    let of_memory =
+        matches!(call, "brk" | "mmap" | "mprotect" | "munmap" | "madvise" | "prlimit64");
+    of_memory || FILES.contains(&about) || call == "close"
 }
-
-/// The number of an errno, by which our sentences end.
-pub(super) fn number(errno: &str) -> i32 {
-    match errno {
-        "EPERM" => libc::EPERM,
-        "ENOENT" => libc::ENOENT,
-        "ESRCH" => libc::ESRCH,
-        "EINTR" => libc::EINTR,
-        "EIO" => libc::EIO,
-        "E2BIG" => libc::E2BIG,
-        "ENOEXEC" => libc::ENOEXEC,
-        "EAGAIN" => libc::EAGAIN,
-        "ENOMEM" => libc::ENOMEM,
-        "EACCES" => libc::EACCES,
-        "EINVAL" => libc::EINVAL,
-        "ENFILE" => libc::ENFILE,
-        "EMFILE" => libc::EMFILE,
-        "ETXTBSY" => libc::ETXTBSY,
-        "ENOSPC" => libc::ENOSPC,
-        "EROFS" => libc::EROFS,
-        "EPIPE" => libc::EPIPE,
-        "ENOLCK" => libc::ENOLCK,
-        "ENOSYS" => libc::ENOSYS,
-        "ENOTCONN" => libc::ENOTCONN,
-        "EADDRINUSE" => libc::EADDRINUSE,
-        "ECONNABORTED" => libc::ECONNABORTED,
-        "ECONNRESET" => libc::ECONNRESET,
-        "ENOBUFS" => libc::ENOBUFS,
-        "ECONNREFUSED" => libc::ECONNREFUSED,
-        _ => panic!("{errno} has no number here"),
-    }
-}
-
-/// What we say instead of an errno's own text, where we know what it means there.
-pub(super) fn words(errno: &str) -> &'static [&'static str] {
-    match errno {
-        "EACCES" => {
-            &["is not executable by this user", "is not for a root without CAP_DAC_OVERRIDE", BLIND]
-        }
-        "ENOENT" => &["not the dynamic loader that it needs", "is not there", BLIND],
-        "EAGAIN" => &["does not take our connection, as if it hung", BLIND],
-        "ECONNREFUSED" => &["nobody listens any more", BLIND],
-        "ENOEXEC" => &["is damaged, or a program for another kind of machine"],
-        _ => &[BLIND],
-    }
-}
-
-/// What is said where `/proc` does not answer, whyever.
-const BLIND: &str = "/proc does not tell who is left";

@@ -1,271 +1,166 @@
-//! The faults of a life in one phase: which there are is found out by a life without one.
+//! The faults that fit a life in one phase.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
-use super::calls::{FAULTS, Fault, KNOWN, SPARED, passes, subject};
-use super::judge;
-use super::lives::{Life, Phase};
-use super::play::{Seen, play};
-use super::strace::Call;
-use super::table::{self, Row};
-
-/// How many lives are played at once: most of each is waiting.
-const AT_ONCE: usize = 12;
-/// How often a fault is aimed anew when it has hit another call of the same name.
-const AIMS: usize = 28;
+use super::calls::{LASTING, is_plain, known, passes};
+use super::errnos::number;
+use super::filter::Answer;
+use super::healthy;
+use super::lives::{LIVES, Life, Phase};
+use super::tracer::{Aim, Call};
 
 /// How often a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Times {
+pub(super) enum Times {
     Once,
     Ever,
 }
 
-/// A fault to be tried.
+/// A call that fails.
 #[derive(Clone, Debug)]
-struct Case {
-    call: &'static str,
+pub(super) struct Fails {
+    pub(super) call: String,
     /// What the call is about; empty where it does not matter.
-    subject: String,
-    errno: &'static str,
-    times: Times,
-    /// strace's words for it; of one that is aimed, which call of that name fails first.
-    place: Place,
+    pub(super) about: String,
+    pub(super) errno: &'static str,
+    pub(super) times: Times,
 }
 
+impl Fails {
+    fn words(&self) -> String {
+        match self.about.as_str() {
+            "" => format!("`{}`", self.call),
+            about => format!("`{}`: {about}", self.call),
+        }
+    }
+
+    pub(super) fn aim(&self) -> Aim {
+        // Every one of that name, where it is not about something.
+        let any = self.times == Times::Ever && self.about.is_empty();
+        Aim {
+            call: self.call.clone(),
+            about: (!any).then(|| self.about.clone()),
+            every: self.times == Times::Ever,
+            answer: Answer::Errno(number(self.errno)),
+        }
+    }
+}
+
+/// A fault to be tried, perhaps in what another has led to.
 #[derive(Clone, Debug)]
-enum Place {
-    /// The first that names this file.
-    Path(String),
-    /// Whichever call has this number among those of its name.
-    At(usize),
-    /// Every one of this file.
-    File(&'static str),
-    /// Every one.
-    All,
+pub(super) struct Case {
+    pub(super) after: Option<Fails>,
+    pub(super) fails: Fails,
+    /// No life before has such a fault in such a phase.
+    pub(super) is_new: bool,
 }
 
 impl Case {
-    fn key(&self, life: &Life, phase: Phase) -> Vec<String> {
-        let times = match (self.times, phase) {
+    /// Its place on the page.
+    pub(super) fn key(&self, life: &Life, phase: Phase) -> Vec<String> {
+        let times = match (self.fails.times, phase) {
             (Times::Once, Phase::Child) => "in each child",
             (Times::Once, _) => "once",
             (Times::Ever, _) => "for ever",
         };
-        let call = match self.subject.as_str() {
-            "" => format!("`{}`", self.call),
-            subject => format!("`{}`: {subject}", self.call),
-        };
-        [life.name, phase.name(), &call, self.errno, times].map(str::to_owned).to_vec()
+        let mut call = self.fails.words();
+        if let Some(first) = &self.after {
+            let often = if first.times == Times::Ever { " for ever" } else { "" };
+            call = format!("{call}, after {} {}{often}", first.words(), first.errno);
+        }
+        [life.name, phase.name(), &call, self.fails.errno, times].map(str::to_owned).to_vec()
     }
 
-    fn arguments(&self) -> Vec<String> {
-        let (when, file) = match &self.place {
-            Place::Path(path) => ("1".to_owned(), Some(path.as_str())),
-            Place::At(at) => (at.to_string(), None),
-            Place::File(file) => ("1+".to_owned(), Some(*file)),
-            Place::All => ("1+".to_owned(), None),
-        };
-        let fault = format!("inject={}:error={}:when={when}", self.call, self.errno);
-        let mut words = vec!["-e".to_owned(), fault];
-        words.extend(file.into_iter().flat_map(|file| ["-P".to_owned(), file.to_owned()]));
-        words
+    /// The calls that fail in it.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Fails> {
+        self.after.iter().chain([&self.fails])
     }
 }
 
-/// The calls of a phase by their name and their place among those of that name, which is what
-/// strace counts, each with what it is about.
-fn calls_of(seen: &Seen, phase: Phase) -> Vec<(&Call, usize, String)> {
-    let mut counts: BTreeMap<(i32, &str), usize> = BTreeMap::new();
-    let mut executed: Vec<i32> = Vec::new();
-    let mut calls = Vec::new();
-    let (mut is_ready, mut waits) = (false, false);
-    for (call, own) in &seen.calls {
-        let count = counts.entry((call.pid, &call.name)).or_default();
-        *count += 1;
-        let at = *count;
-        let begun = executed.contains(&call.pid);
-        let is_of = match phase {
-            // Before that it is the probe that waits at the door.
-            Phase::Start => *own && begun && !waits,
-            Phase::Service => *own,
-            Phase::Child => !own && !begun,
-        };
-        is_ready |= *own && call.line.contains(" ready epoch=0 ");
-        waits |= *own && is_ready && call.name == "poll";
-        if call.name == "execve" && call.line.ends_with(" = 0") {
-            executed.push(call.pid);
-        }
-        if is_of {
-            calls.push((call, at, subject(&call.name, &call.line, &seen.folder)));
-        }
-    }
-    calls
-}
-
-/// Plays a life with each fault that fits it, and holds what came of it against the table.
-pub(super) fn run(life: &'static Life, phase: Phase) {
-    let healthy = play(life, phase, &[]);
-    let broken = judge::broken(&healthy, life.code, "EPERM", &table::spared("", "", false));
-    assert!(
-        broken.is_empty() && healthy.missing.is_empty(),
-        "without a fault: {broken:?} {:?}\n{}",
-        healthy.missing,
-        healthy.log
-    );
-    let usual = judge::complaints(&healthy);
-    let cases = cases(life, phase, &healthy);
-    assert!(!cases.is_empty(), "no call is made in this phase");
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(cases.len()) {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = try_case(life, phase, case, &usual);
-                    results
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .push((case, result));
-                }
-            });
-        }
-    });
-    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut rows = Vec::new();
-    let mut complaints = Vec::new();
-    for (case, result) in results {
-        let key = case.key(life, phase);
-        match result {
-            Ok(outcome) => rows.push(Row { key, outcome }),
-            Err(why) => complaints.push(format!("{}: {why}", key.join(" "))),
-        }
-    }
-    rows.sort();
-    complaints.sort();
-    let differences = table::compare(life.name, phase.name(), &rows);
-    complaints.extend(differences);
-    assert!(
-        complaints.is_empty(),
-        "{} of {} faults:\n{}",
-        complaints.len(),
-        cases.len(),
-        complaints.join("\n")
-    );
+/// The phases that come before this one, in the order of the page.
+fn earlier(life: &Life, phase: Phase) -> Vec<(&'static Life, Phase)> {
+    let all = LIVES.iter().flat_map(|life| life.phases.iter().map(move |phase| (life, *phase)));
+    all.take_while(|(other, its)| (other.name, *its) != (life.name, phase)).collect()
 }
 
 /// The faults that fit what a life without one has called. A call that nobody has thought about
 /// fails the trial.
-fn cases(life: &Life, phase: Phase, healthy: &Seen) -> Vec<Case> {
-    let calls = calls_of(healthy, phase);
-    let mut cases: Vec<Case> = Vec::new();
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (call, at, subject) in &calls {
-        if SPARED.iter().any(|(name, _)| call.name == *name) {
+///
+/// All errnos are for the first life that makes a call in such a phase, later ones try the
+/// likeliest that lasts: what differs is their state.
+pub(super) fn of(life: &Life, phase: Phase) -> Vec<Case> {
+    let before = earlier(life, phase);
+    let is_tried = |call: &Call, alike: bool| {
+        let fits = |its: Phase| (its == Phase::Child) == (phase == Phase::Child);
+        let fits = |its: Phase| fits(its) && (!alike || its == phase);
+        let mut before = before.iter().filter(|(_, its)| fits(*its));
+        before.any(|(life, its)| healthy::of(life, *its).calls.contains(call))
+    };
+    let is_named = |name: &str| {
+        let mut before = before.iter().filter(|(_, its)| *its == phase);
+        before.any(|(life, its)| healthy::of(life, *its).calls.iter().any(|it| it.name == name))
+    };
+    let mut cases = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    for call in &healthy::of(life, phase).calls {
+        let Some(fault) = known(&call.name) else { continue };
+        let first_of_name = !names.contains(&fault.call);
+        names.push(fault.call);
+        if is_plain(fault.call, &call.about) && is_tried(call, false) {
             continue;
         }
-        let fault = known(call);
-        if seen.contains(&(fault.call, subject)) {
-            continue;
-        }
-        let first_of_name = seen.iter().all(|(name, _)| *name != fault.call);
-        seen.push((fault.call, subject));
-        let errnos = if life.thorough { fault.errnos } else { &fault.errnos[..1] };
-        // To a client they mean that the answer, or the end of the connection, is there already.
-        let answered = |errno: &&&str| {
-            life.acts.is_empty()
-                && fault.call == "sendto"
-                && matches!(**errno, "EPIPE" | "ECONNRESET")
+        let lasts: Vec<&str> =
+            fault.errnos.iter().copied().filter(|errno| !passes(fault.call, errno)).collect();
+        let likeliest = &lasts[..lasts.len().min(1)];
+        let is_known = is_tried(call, true);
+        let mut add = |about: &str, times, errnos: &[&'static str]| {
+            cases.extend(errnos.iter().map(|errno| Case {
+                after: None,
+                is_new: !is_known,
+                fails: Fails { call: call.name.clone(), about: about.to_owned(), errno, times },
+            }));
         };
-        for errno in errnos.iter().filter(|errno| !answered(errno)) {
-            let case = |subject: &str, times, place| Case {
-                call: fault.call,
-                subject: subject.to_owned(),
-                errno,
-                times,
-                place,
-            };
-            let path = path_in(&call.line).filter(|_| phase == Phase::Service);
-            let place = path.map_or(Place::At(*at), Place::Path);
-            cases.push(case(subject, Times::Once, place));
-            if phase == Phase::Child || passes(fault.call, errno) {
-                continue;
+        let errnos = if is_known { likeliest } else { fault.errnos };
+        // To a client they mean that the answer, or the end of the connection, is there already.
+        let answers = life.acts.is_empty() && fault.call == "sendto";
+        let errnos: Vec<&str> = errnos
+            .iter()
+            .copied()
+            .filter(|errno| !(answers && matches!(*errno, "EPIPE" | "ECONNRESET")))
+            .collect();
+        add(&call.about, Times::Once, &errnos);
+        if phase == Phase::Service {
+            if first_of_name {
+                add("", Times::Ever, if is_named(fault.call) { likeliest } else { &lasts });
             }
-            if first_of_name && phase == Phase::Service {
-                cases.push(case("", Times::Ever, Place::All));
-            }
-            if phase == Phase::Service
-                && let Some((_, file)) = KNOWN.iter().find(|(name, _)| name == subject)
-            {
-                cases.push(case(subject, Times::Ever, Place::File(file)));
+            if LASTING.contains(&call.about.as_str()) {
+                add(
+                    &call.about,
+                    Times::Ever,
+                    if is_tried(call, true) { likeliest } else { &lasts },
+                );
             }
         }
     }
     cases
 }
 
-/// The file that a call names, where it is the same each time.
-fn path_in(line: &str) -> Option<String> {
-    let path = line.split_once("(\"")?.1.split('"').next()?;
-    let is_same = path.starts_with('/') && !path.contains(|it: char| it.is_ascii_digit());
-    is_same.then(|| path.to_owned())
-}
-
-/// How a call may fail.
-pub(super) fn known(call: &Call) -> &'static Fault {
-    FAULTS.iter().find(|fault| call.name == fault.call).unwrap_or_else(|| {
-        panic!("nobody has said how {} may fail, or why it cannot: {}", call.name, call.line)
-    })
-}
-
-/// Plays a life with a fault; what came of it, or which promise was broken.
-fn try_case(life: &Life, phase: Phase, case: &Case, usual: &[String]) -> Result<String, String> {
-    let mut case = case.clone();
-    let healthy_at = if let Place::At(at) = case.place { at } else { 1 };
-    let mut missed = Vec::new();
-    for _ in 0..AIMS {
-        let seen = play(life, phase, &case.arguments());
-        let calls = calls_of(&seen, phase);
-        let of_case = |subject: &str| case.subject.is_empty() || subject == case.subject;
-        let hits = |(call, _, subject): &&(&Call, usize, String)| {
-            call.injected && call.name == case.call && of_case(subject)
-        };
-        if !calls.iter().any(|call| hits(&call)) {
-            let meant =
-                calls.iter().find(|(call, _, subject)| call.name == case.call && of_case(subject));
-            missed.push(
-                calls.iter().find(|(call, ..)| call.injected).map(|(call, ..)| call.line.clone()),
-            );
-            let Some((_, at, _)) = meant else { continue };
-            if let Place::At(place) = &mut case.place {
-                // Lives differ by a turn or two, what has failed in vain is tried again, and what
-                // has failed for good is not gone on with: each of both places, and beside them.
-                let offset = [0, 1, -1, 2, -2, 3, -3][missed.len() / 2 % 7];
-                let from = if missed.len() % 2 == 0 { *at } else { healthy_at };
-                *place = from.saturating_add_signed(offset).max(1);
-            }
-            continue;
-        }
-        let spared = table::spared(case.call, &case.subject, case.times == Times::Ever);
-        let broken = judge::broken(&seen, life.code, case.errno, &spared);
-        let outcome = judge::outcome(&seen, life.code, usual);
-        if broken.is_empty() {
-            return Ok(if spared.why.is_empty() {
-                outcome
-            } else {
-                format!("{outcome} ({})", spared.why)
-            });
-        }
-        return Err(format!("{}; {outcome}\n{}", broken.join("; "), tail(&seen.log)));
+/// The faults of a call that only another fault leads to. That a close fails on the way is nothing
+/// new.
+pub(super) fn after(first: &Fails, call: &Call) -> Vec<Case> {
+    if call.name == "close" {
+        return Vec::new();
     }
-    Err(format!("no such call was hit: {missed:?}"))
-}
-
-/// The end of a log that may be long.
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
+    let errnos = known(&call.name).map_or(&[][..], |fault| fault.errnos);
+    let plain = is_plain(&call.name, &call.about);
+    let errnos = if plain { &errnos[..errnos.len().min(1)] } else { errnos };
+    let case = |errno: &&'static str| Case {
+        after: Some(first.clone()),
+        is_new: true,
+        fails: Fails {
+            call: call.name.clone(),
+            about: call.about.clone(),
+            errno,
+            times: Times::Once,
+        },
+    };
+    errnos.iter().map(case).collect()
 }

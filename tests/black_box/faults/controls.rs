@@ -4,26 +4,31 @@ use std::panic::catch_unwind;
 
 use libtest_mimic::Trial;
 
-use super::cases;
+use super::ANSWERS;
+use super::calls;
+use super::cases::{Case, Fails, Times};
+use super::filter::Answer;
 use super::judge;
 use super::lives::{LIVES, Life, Phase};
 use super::play::play;
-use super::strace::Call;
 use super::table::{self, Row, Spared};
+use super::tracer::Aim;
+use super::tries::try_all;
+use super::turns;
 use crate::needs::{Needs, trial};
 
-/// What strace is told, and what the judge must say of it.
-const LIES: [(&str, &[&str], &str); 5] = [
-    // It says that there is no memory, which is the one way for us to go before others.
-    ("lost_child", &["inject=mmap:error=ENOMEM:when=1+"], "it left processes behind"),
-    // It says that something is ready, and nothing is.
-    ("loop", &["inject=poll:retval=1:when=1+"], "it ran in circles"),
-    // It says that no signal has come.
-    ("hang", &["inject=read:error=EAGAIN:when=1+"], "it did not end while the fault lasted"),
-    // It says that nobody has ended.
-    ("zombies", &["inject=waitid:retval=0:when=1+"], "zombies were not reaped"),
-    // It says that it told everybody.
-    ("silence", &["inject=kill,pidfd_send_signal:retval=0:when=1+"], "it never said why"),
+/// What the kernel is made to say, of which calls, and what the judge must say of it.
+const LIES: [(&str, &[&str], Answer, &str); 5] = [
+    // That there is no memory, which is the one way for us to go before others.
+    ("lost_child", &["mmap"], Answer::Errno(libc::ENOMEM), "it left processes behind"),
+    // That something is ready, and nothing is.
+    ("loop", &["poll"], Answer::Value(1), "it ran in circles"),
+    // That signals cannot be read, which is the one way for us to be deaf.
+    ("hang", &["read"], Answer::Errno(libc::EIO), "it did not end while the fault lasted"),
+    // That nobody has ended.
+    ("zombies", &["waitid"], Answer::Value(0), "zombies were not reaped"),
+    // That everybody was told.
+    ("silence", &["kill", "pidfd_send_signal"], Answer::Value(0), "it never said why"),
 ];
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -31,29 +36,47 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("faults::controls::unknown_call", Needs::Nothing, unknown_call),
         trial("faults::controls::other_outcome", Needs::Nothing, other_outcome),
     ];
-    trials.extend(LIES.map(|(name, fault, expected)| {
+    if !ANSWERS {
+        return trials;
+    }
+    trials.push(trial("faults::controls::missed", Needs::Root, missed));
+    trials.extend(LIES.map(|(name, calls, answer, expected)| {
         let name = format!("faults::controls::{name}");
-        trial(name, Needs::Strace, move || is_caught(fault, expected))
+        trial(name, Needs::Root, move || is_caught(calls, answer, expected))
     }));
     trials
 }
 
-fn serve() -> &'static Life {
-    LIVES.iter().find(|life| life.name == "serve").expect("there is such a life")
+fn life(name: &str) -> &'static Life {
+    LIVES.iter().find(|life| life.name == name).expect("there is such a life")
 }
 
-fn is_caught(fault: &[&str], expected: &str) {
-    let mut words = vec!["-e".to_owned()];
-    words.extend(fault.iter().map(|word| (*word).to_owned()));
-    let seen = play(serve(), Phase::Service, &words);
-    let broken = judge::broken(&seen, serve().code, "EPERM", &Spared::default());
+fn is_caught(calls: &[&str], answer: Answer, expected: &str) {
+    let aim = |call: &&str| Aim { call: (*call).to_owned(), about: None, every: true, answer };
+    let aims: Vec<Aim> = calls.iter().map(aim).collect();
+    let serve = life("serve");
+    let seen = turns::take(|| play(serve, Phase::Service, &aims));
+    let broken = judge::broken(&seen, serve.code, &["EPERM"], &Spared::default());
     assert!(broken.iter().any(|why| why.contains(expected)), "{broken:?}\n{}", seen.log);
 }
 
+/// A fault of a call that the life does not make is no outcome.
+fn missed() {
+    let fails = Fails {
+        call: "inotify_init1".to_owned(),
+        about: String::new(),
+        errno: "EMFILE",
+        times: Times::Once,
+    };
+    let case = Case { after: None, fails, is_new: true };
+    let tried = try_all(life("end"), Phase::Service, &[case]);
+    let why = tried[0].0.as_ref().expect_err("nothing has come of it");
+    assert!(why.contains("no such call was made"), "{why}");
+}
+
 fn unknown_call() {
-    let call = |name: &str| Call { pid: 2, name: name.into(), line: name.into(), injected: false };
-    assert!(catch_unwind(|| cases::known(&call("poll"))).is_ok());
-    assert!(catch_unwind(|| cases::known(&call("io_uring_setup"))).is_err());
+    assert!(catch_unwind(|| calls::known("poll")).is_ok());
+    assert!(catch_unwind(|| calls::known(&calls::name(425).0)).is_err(), "io_uring_setup");
 }
 
 fn other_outcome() {

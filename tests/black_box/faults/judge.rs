@@ -2,18 +2,16 @@
 
 use support::probe;
 
-use super::calls::{number, words};
+use super::errnos::told;
 use super::play::Seen;
 use super::table::Spared;
+use super::tracer::CALLS;
 
-/// How many calls a life may make. One without a fault makes some hundreds, and one that tries
-/// again in vain ten times a second some hundreds more; a loop makes a hundred thousand.
-const CALLS: usize = 20_000;
 /// How many lines its log may have.
 const LINES: usize = 120;
 
 /// What a life must not do: each broken promise as a sentence.
-pub(super) fn broken(seen: &Seen, code: i32, errno: &str, spared: &Spared) -> Vec<String> {
+pub(super) fn broken(seen: &Seen, code: i32, errnos: &[&str], spared: &Spared) -> Vec<String> {
     let mut broken = Vec::new();
     let mut say = |what: String| broken.push(what);
     match seen.code {
@@ -32,9 +30,8 @@ pub(super) fn broken(seen: &Seen, code: i32, errno: &str, spared: &Spared) -> Ve
     if seen.zombies > 0 && !spared.lasts {
         say(format!("{} zombies were not reaped", seen.zombies));
     }
-    let calls = seen.calls.iter().filter(|(_, own)| *own).count();
-    if calls > CALLS {
-        say(format!("it made {calls} calls, so it ran in circles"));
+    if seen.count > CALLS {
+        say(format!("it made {} calls, so it ran in circles", seen.count));
     }
     let lines = seen.log.lines().count();
     if lines > LINES {
@@ -43,8 +40,7 @@ pub(super) fn broken(seen: &Seen, code: i32, errno: &str, spared: &Spared) -> Ve
     if seen.log.contains("a bug of ours") {
         say("it panicked".into());
     }
-    let number = format!("(os error {})", number(errno));
-    let told = seen.log.contains(&number) || words(errno).iter().any(|it| seen.log.contains(it));
+    let told = errnos.iter().any(|errno| told(&seen.log, errno));
     let differs = !seen.missing.is_empty() || seen.code != Some(code);
     if (differs || seen.silent) && !told && !spared.silent {
         say("it never said why".into());

@@ -65,10 +65,12 @@ pub(super) struct Life {
     pub(super) acts: &'static [Act],
     /// The exit code of a life without a fault.
     pub(super) code: i32,
+    /// Its `--term-wait`, in seconds.
+    pub(super) term_wait: u64,
+    /// How many processes of each epoch say that they wait.
+    pub(super) waits: usize,
     /// It has a control socket.
     pub(super) listens: bool,
-    /// Every plausible errno, rather than one.
-    pub(super) thorough: bool,
     pub(super) prepare: fn(&Stage, &[&str]) -> Setup,
 }
 
@@ -156,8 +158,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Start, Phase::Service],
         acts: &[Act::Orphan, Act::Restart, Act::Reopen, Act::Ask, Act::Change, Act::Stop],
         code: 0,
+        term_wait: 2,
+        waits: 2,
         listens: true,
-        thorough: true,
         prepare: |stage, wrapper| stage.told(stage.setup(wrapper, OPTIONS, FAMILY)),
     },
     Life {
@@ -166,8 +169,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Start, Phase::Service],
         acts: &[Act::Orphan, Act::Restart, Act::Reopen, Act::Ask, Act::Change, Act::Stop],
         code: 0,
+        term_wait: 2,
+        waits: 2,
         listens: true,
-        thorough: false,
         prepare: |stage, wrapper| {
             let wrapper = [namespace::wrapper(), wrapper].concat();
             stage.told(stage.setup(&wrapper, OPTIONS, FAMILY))
@@ -179,8 +183,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Child],
         acts: &[Act::Restart, Act::Stop],
         code: 0,
+        term_wait: 2,
+        waits: 1,
         listens: true,
-        thorough: true,
         prepare: |stage, wrapper| {
             stage.setup(wrapper, "--term-wait 2 --ready none --check CHECK", ALONE)
         },
@@ -191,8 +196,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Service],
         acts: &[Act::Rollback, Act::Stop],
         code: 0,
+        term_wait: 2,
+        waits: 1,
         listens: true,
-        thorough: true,
         prepare: |stage, wrapper| {
             let steps = "epoch=1 [ fork [ setsid fork [ wait ] ] reap sleep=500 exit=3 ] "
                 .to_owned()
@@ -206,8 +212,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Service],
         acts: &[Act::End],
         code: 3,
+        term_wait: 2,
+        waits: 1,
         listens: true,
-        thorough: true,
         prepare: |stage, wrapper| {
             let steps = "fork [ exit-on=TERM:0 wait ] say=leader await=GATE exit=3";
             stage.setup(wrapper, "--ready none --termination-log TERMINATION", steps)
@@ -219,8 +226,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Start, Phase::Service],
         acts: &[Act::Stop],
         code: 0,
+        term_wait: 8,
+        waits: 1,
         listens: false,
-        thorough: true,
         prepare: |stage, wrapper| {
             let options = "--term-wait 8 --ready URL --envoy-admin ADMIN --drain-timeout 2 \
                            --drain-min 0 --control none";
@@ -233,8 +241,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Start, Phase::Service],
         acts: &[Act::Restart, Act::Stop],
         code: 0,
+        term_wait: 2,
+        waits: 1,
         listens: false,
-        thorough: true,
         prepare: |stage, wrapper| {
             let (terminal, programs) = Terminal::open();
             let watched = terminal.watched();
@@ -252,8 +261,9 @@ pub(super) static LIVES: [Life; 8] = [
         phases: &[Phase::Start],
         acts: &[],
         code: 0,
+        term_wait: 2,
+        waits: 0,
         listens: false,
-        thorough: true,
         prepare: |stage, wrapper| {
             let other = Scene::new();
             let restarter = other.restarter(&["--ready", "none"], &other.probe(ALONE)).start();

@@ -18,12 +18,17 @@ const HEAD: &str = "\
 # System calls that fail
 
 Every system call that the restarter makes fails in turn, in the finished binary, and its life then
-goes on to its end. strace injects the fault: *once* is the first such call, *for ever* every one
-from then on, *in each child* the one that each new child makes before it executes. No fault makes
-us hang, lose a child or run in circles, and what it changes is said with its cause; \"no change\"
-is a life like any other. This page is written by
-`UPDATE_TABLE=1 cargo test --test black_box faults::` and compared by the trials of that name; the
-trial of a life fails as soon as that makes a call which the page does not know.
+goes on to its end. The kernel asks before each call (`seccomp_unotify(2)`) and is told to fail it:
+*once* is the first such call, *for ever* every one from then on, *in each child* the one that each
+new child makes before it executes, and *after* another fault a call that only this leads to. No
+fault makes us hang, lose a child or run in circles, and what it changes is said with its cause;
+\"no change\" is a life like any other. The first life that makes a call tries every errno that is
+plausible, and those of the calls that only a fault leads to; a later one tries the likeliest; memory, `close` and plain reads of the kernel's files are
+tried only in the first.
+
+This page is written by `UPDATE_TABLE=1 cargo test --test black_box faults::` and compared by the
+trials of that name; the trial of a life fails as soon as that makes a call which the page does not
+know.
 
 ";
 
@@ -36,7 +41,7 @@ pub(super) struct Row {
 }
 
 /// Where a promise ends, and why.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Spared {
     /// Nothing is said of it.
     pub(super) silent: bool,
@@ -45,6 +50,18 @@ pub(super) struct Spared {
     /// Processes are left behind.
     pub(super) leaves: bool,
     pub(super) why: &'static str,
+}
+
+impl Spared {
+    /// What either spares.
+    pub(super) fn and(self, other: &Self) -> Self {
+        Self {
+            silent: self.silent || other.silent,
+            lasts: self.lasts || other.lasts,
+            leaves: self.leaves || other.leaves,
+            why: if self.why.is_empty() { other.why } else { self.why },
+        }
+    }
 }
 
 /// What nobody can keep: without the call there is no way.
@@ -74,7 +91,7 @@ pub(super) fn spared(call: &str, subject: &str, ever: bool) -> Spared {
             why: "a client that cannot be read from is let go, and hears that",
             ..none
         },
-        ("write", "" | "the log", true) => {
+        ("write", "" | "the log", true) | ("pwritev2", "the log", _) => {
             Spared { silent: true, why: "there is no other place for a log", ..none }
         }
         _ => none,
@@ -162,7 +179,7 @@ fn written(sections: &Sections) -> String {
     let mut page = HEAD.to_owned();
     // Writing to a text cannot fail.
     let _ = writeln!(page, "## Calls that are spared\n\n| call | why |\n| --- | --- |");
-    for (call, why) in &SPARED {
+    for (call, _, why) in &SPARED {
         let _ = writeln!(page, "| `{call}` | {why} |");
     }
     for life in &LIVES {
