@@ -152,6 +152,8 @@ fn ask(stream: &mut TcpStream) -> io::Result<bool> {
             Ok(0) if answer.is_empty() => return Err(io::ErrorKind::ConnectionReset.into()),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
+            // A read that has a time of its own is not gone on with after any signal (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if answer.is_empty() => return Err(error),
             Err(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
