@@ -17,8 +17,8 @@ use super::turns::{self, TURNS};
 /// How often a life is played in which the call was not made that was to fail.
 const PLAYS: usize = 4;
 
-/// What came of a fault, or which promise was broken.
-type Outcome = Result<String, String>;
+/// What came of a fault, and how the log ends; or which promise was broken.
+type Outcome = Result<(String, String), String>;
 /// That, and the calls that were made.
 pub(super) type Tried = (Outcome, Vec<Call>);
 
@@ -30,17 +30,25 @@ pub(super) fn run(life: &'static Life, phase: Phase) {
     let tried_after = try_all(life, phase, &second);
     let mut rows = Vec::new();
     let mut complaints = Vec::new();
+    let mut logs = Vec::new();
     let all = first.iter().zip(tried).chain(second.iter().zip(tried_after));
     for (case, (outcome, _)) in all {
         let key = case.key(life, phase);
         match outcome {
-            Ok(outcome) => rows.push(Row { key, outcome }),
+            Ok((outcome, log)) => {
+                logs.push((key.join(" "), log));
+                rows.push(Row { key, outcome });
+            }
             Err(why) => complaints.push(format!("{}: {why}", key.join(" "))),
         }
     }
     rows.sort();
     complaints.sort();
-    complaints.extend(table::compare(life.name, phase.name(), &rows));
+    let differs = |difference: String| {
+        let log = logs.iter().find(|(key, _)| difference.starts_with(&format!("{key}:")));
+        log.map_or(difference.clone(), |(_, log)| format!("{difference}\n{log}"))
+    };
+    complaints.extend(table::compare(life.name, phase.name(), &rows).into_iter().map(differs));
     assert!(
         complaints.is_empty(),
         "{} of {} faults:\n{}",
@@ -94,7 +102,8 @@ fn outcome(life: &Life, phase: Phase, case: &Case, seen: &Seen) -> Outcome {
     if !broken.is_empty() {
         return Err(format!("{}; {outcome}\n{}", broken.join("; "), tail(&seen.log)));
     }
-    Ok(if spared.why.is_empty() { outcome } else { format!("{outcome} ({})", spared.why) })
+    let why = if spared.why.is_empty() { String::new() } else { format!(" ({})", spared.why) };
+    Ok((outcome + &why, tail(&seen.log)))
 }
 
 /// The end of a log that may be long.

@@ -1,7 +1,7 @@
 //! What a life was like, in numbers.
 
-use super::Facts;
 use super::family::{Family, OURSELVES, Role};
+use super::{Facts, was_out_of_memory};
 
 /// What the kernel has seen, counted.
 pub(crate) fn census(facts: &Facts<'_>) -> Vec<(&'static str, u64)> {
@@ -18,6 +18,7 @@ pub(crate) fn census(facts: &Facts<'_>) -> Vec<(&'static str, u64)> {
     let kills = family.sent.iter().filter(|sent| sent.signal == libc::SIGKILL);
     let counts = [
         ("records with gaps", usize::from(family.has_gaps)),
+        ("restarters out of memory", usize::from(was_out_of_memory(facts, &family))),
         ("hot restarts", number(Role::Leader).saturating_sub(1)),
         ("checks", number(Role::Check)),
         ("readiness probes", number(Role::Question)),

@@ -19,7 +19,7 @@ pub(crate) use census::census;
 pub(crate) use controls::trials;
 pub(crate) use family::Programs;
 
-use crate::record::Moment;
+use crate::record::{Event, Moment};
 use family::{Family, OURSELVES, Process, Role};
 
 /// How much later than by the clock something may be seen, or earlier, in microseconds.
@@ -102,6 +102,8 @@ pub(crate) struct Verdict {
     pub(crate) broken: Vec<String>,
     /// The kernel has told enough for all of them to be looked at.
     pub(crate) by_record: bool,
+    /// It can be held to nothing, not even to what it has left.
+    pub(crate) excused: bool,
 }
 
 /// Holds a life against the contract.
@@ -110,6 +112,9 @@ pub(crate) fn judge(facts: &Facts<'_>) -> Verdict {
     let family = facts.record.and_then(|record| Family::of(record, facts.programs));
     if facts.record.is_some() && family.is_none() {
         case.finds("the restarter was never executed");
+    }
+    if family.as_ref().is_some_and(|family| was_out_of_memory(facts, family)) {
+        return Verdict { broken: Vec::new(), by_record: false, excused: true };
     }
     if let End::Signal(signal) = facts.end {
         case.finds(&format!("the restarter was ended by signal {signal}"));
@@ -127,7 +132,17 @@ pub(crate) fn judge(facts: &Facts<'_>) -> Verdict {
         remembered::judge(&mut case, family);
         rollback::judge(&mut case, family);
     }
-    Verdict { broken: case.broken, by_record: family.is_some() }
+    Verdict { broken: case.broken, by_record: family.is_some(), excused: false }
+}
+
+/// Whether the out-of-memory killer has taken the restarter itself: among thousands of processes that
+/// have next to nothing it may be the largest. Nobody can be held to anything then, and where it
+/// comes often too many lives go unjudged.
+fn was_out_of_memory(facts: &Facts<'_>, family: &Family) -> bool {
+    let own = family.processes[OURSELVES].pid;
+    // The kernel's own, for which nobody has asked.
+    let killed = |what: &Event| matches!(what, Event::Signal { to, signal: libc::SIGKILL, by_process: false, .. } if *to == own);
+    facts.record.into_iter().flatten().any(|moment| killed(&moment.what))
 }
 
 /// A life before the judge.

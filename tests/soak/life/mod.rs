@@ -92,12 +92,12 @@ fn play(arena: &Arena, seed: u64, tally: &Tally) -> bool {
     let record = text.as_deref().filter(|_| is_whole);
     let verdict = match ended {
         Ok(end) => held_against_the_contract(&stage, end, &log, record, tally),
-        Err(why) => Verdict { broken: vec![why], by_record: false },
+        Err(why) => Verdict { broken: vec![why], by_record: false, excused: false },
     };
     let left = stage.leftovers();
-    let Verdict { broken, by_record } = verdict;
+    let Verdict { broken, by_record, excused } = verdict;
     let broken: Vec<String> = broken.into_iter().chain(left).chain(stage.found()).collect();
-    if !broken.is_empty() {
+    if !broken.is_empty() && !excused {
         tally.broken(dossier(&stage, seed, &broken, &log, text.as_deref(), arena.keeps));
     }
     by_record
@@ -118,7 +118,7 @@ fn held_against_the_contract(
         Ok(moments) => moments,
         Err(why) => {
             let broken = vec![format!("the kernel's record: {why}")];
-            return Verdict { broken, by_record: false };
+            return Verdict { broken, by_record: false, excused: false };
         }
     };
     let journal = fs::read_to_string(stage.scene.path("journal")).unwrap_or_default();

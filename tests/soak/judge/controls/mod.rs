@@ -16,7 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let innocent = [("honest_life", Life::default())].into_iter().chain(omitted::innocent());
     let innocent = innocent.map(|(name, life)| {
         Trial::test(format!("judge::{name}"), move || {
-            let Verdict { broken, by_record } = verdict(&life);
+            let Verdict { broken, by_record, .. } = verdict(&life);
             if broken.is_empty() && by_record {
                 return Ok(());
             }
@@ -26,6 +26,23 @@ pub(crate) fn trials() -> Vec<Trial> {
     let unjudged = Trial::test("judge::record_without_an_end", || {
         let life = Life::default().without("comm=restarter pid=10 prio=120 group_dead");
         if verdict(&life).by_record { Err("it was judged".into()) } else { Ok(()) }
+    });
+    let out_of_memory = Trial::test("judge::restarter_out_of_memory", || {
+        let kill = "signal_generate: sig=9 errno=0 code=CODE comm=x pid=10 grp=1 res=0";
+        let killed = |code: &str| {
+            let kill = kill.replace("CODE", code);
+            let life = Life::default().also("102.500100", &format!("x-99 [0] 102.510000: {kill}"));
+            verdict(&life.with(|life| life.code = 137))
+        };
+        let (by_the_kernel, by_somebody) = (killed("128"), killed("0"));
+        if by_the_kernel.by_record || !by_the_kernel.excused {
+            return Err("it was judged".into());
+        }
+        if by_somebody.broken.is_empty() || by_somebody.excused {
+            Err("it was not judged".into())
+        } else {
+            Ok(())
+        }
     });
     let doctored =
         doctored::doctored().into_iter().chain(omitted::omitted()).map(|(name, life, finding)| {
@@ -37,7 +54,8 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Err(Failed::from(format!("it finds {broken:?}, and not: {finding}")))
             })
         });
-    let beside = [unjudged, life::trial_of_the_unjudged(), kernel::trial(), life::trial()];
+    let beside =
+        [unjudged, out_of_memory, life::trial_of_the_unjudged(), kernel::trial(), life::trial()];
     innocent.chain(doctored).chain(beside).collect()
 }
 
@@ -128,7 +146,7 @@ fn verdict(life: &Life) -> Verdict {
         }
         Err(why) => {
             let broken = vec![format!("the record itself: {why}")];
-            return Verdict { broken, by_record: false };
+            return Verdict { broken, by_record: false, excused: false };
         }
     };
     judge(&Facts {
