@@ -32,9 +32,7 @@ fn captured(data: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<String>) {
     let mut lines = Lines::default();
     for mut piece in data.chunks(piece) {
         // It is read until there is no more, so that everything is taken in.
-        lines
-            .take_in(&mut piece, usize::MAX, &mut pass_on)
-            .expect("memory can be read");
+        lines.take_in(&mut piece, usize::MAX, &mut pass_on).expect("memory can be read");
         assert!(piece.is_empty());
     }
     lines.end(&mut pass_on);
