@@ -56,11 +56,16 @@ impl Termination {
     }
 }
 
-/// Replaces the content of the file by this, as one line.
+/// Replaces the content of the file by this, as one line. See [`put`].
+pub fn write(path: Option<&Path>, reason: &str) -> io::Result<()> {
+    put(path, log::one_line(reason).as_bytes())
+}
+
+/// Replaces the content of the file by this line. For a path of usual length it needs no memory.
 ///
 /// A file that the user has named is made where it is missing; the usual one is kubelet's to make.
 /// Nothing here waits: neither for the reader of a FIFO nor for room in it.
-pub fn write(path: Option<&Path>, reason: &str) -> io::Result<()> {
+pub fn put(path: Option<&Path>, line: &[u8]) -> io::Result<()> {
     let file = OpenOptions::new()
         .write(true)
         .truncate(true)
@@ -70,7 +75,7 @@ pub fn write(path: Option<&Path>, reason: &str) -> io::Result<()> {
         .open(path.unwrap_or(Path::new(DEFAULT)));
     match file {
         // One write: where there is room for half a reason, that is better than none.
-        Ok(mut file) => file.write(log::one_line(reason).as_bytes()).map(drop),
+        Ok(mut file) => file.write(line).map(drop),
         Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

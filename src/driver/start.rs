@@ -77,12 +77,8 @@ fn try_run(
             return Err(StartFailure { exit: Exit::Usage, why: format!("{usage:#}") });
         }
     };
-    let (control, path) = (config.control.clone(), config.termination_log.clone());
-    sys::set_last_words(move |why| {
-        if !socket::is_taken(&control) {
-            let _ = termination::write(path.as_deref(), why);
-        }
-    });
+    let path = config.termination_log.clone();
+    sys::set_last_words(move |line| drop(termination::put(path.as_deref(), line)));
     let (signals, inherited) = signals()?;
     // Where we are PID 1 this changes nothing; elsewhere orphans are handed to us by it alone.
     let subreaper = prctl::set_child_subreaper(true).map_err(io::Error::from);

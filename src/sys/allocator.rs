@@ -13,12 +13,13 @@ use crate::log;
 const TRIES: u32 = 11;
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Tell = dyn Fn(&str) + Send + Sync;
+type Tell = dyn Fn(&[u8]) + Send + Sync;
 
 static LAST_WORDS: OnceLock<Box<Tell>> = OnceLock::new();
 
-/// Sets, once, who else is told why we end where there is no memory.
-pub fn set_last_words(tell: impl Fn(&str) + Send + Sync + 'static) {
+/// Sets, once, who else is told in a line why we end where there is no memory, and so has to do
+/// without.
+pub fn set_last_words(tell: impl Fn(&[u8]) + Send + Sync + 'static) {
     let _ = LAST_WORDS.set(Box::new(tell));
 }
 
@@ -46,14 +47,13 @@ fn insist(ask: impl Fn() -> *mut u8) -> *mut u8 {
 fn end() -> ! {
     static ENDS: AtomicBool = AtomicBool::new(false);
     if !ENDS.swap(true, Ordering::Relaxed) {
-        let why = "out of memory (os error 12)";
-        // This needs none.
-        for part in ["hot-restarter: ", why, "\n"] {
-            let _ = log::write_if_ready(part.as_bytes());
+        let line = b"out of memory (os error 12)\n";
+        for part in [&b"hot-restarter: "[..], line] {
+            let _ = log::write_if_ready(part);
         }
-        // That may need some: a little may be had where much is not. If not, it ends here once more.
+        // Should it need memory nevertheless, it ends here once more.
         if let Some(tell) = LAST_WORDS.get() {
-            tell(why);
+            tell(line);
         }
     }
     exit_now(Exit::Failure.code());
