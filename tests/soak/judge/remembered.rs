@@ -1,14 +1,15 @@
 //! No restart that was asked for is forgotten.
 
-use super::family::{Family, Role};
-use super::{Case, lived, ready_at, told_to_stop};
+use super::family::{Family, Process, Role};
+use super::{Case, lived, ready_at, told_to_stop, was_ready};
 
 /// When nothing happens, what is due has begun by then.
 const IN_PEACE: u64 = 1_000_000;
 
 pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
     let Some(our_end) = family.restarter().ended else { return };
-    let asked = case.facts.asked.into_iter().chain(told_to_stop(family)).min();
+    let ended = nobody_serves(case, family);
+    let asked = case.facts.asked.into_iter().chain(told_to_stop(family)).chain(ended).min();
     let until = asked.unwrap_or(our_end).min(our_end);
     let begins: Vec<u64> = {
         let begun = family.processes.iter().filter(|process| match process.role {
@@ -34,6 +35,17 @@ pub(super) fn judge(case: &mut Case<'_>, family: &Family) {
             return;
         }
     }
+}
+
+/// When the newest epoch ended that may have been ready, which is the end of everything.
+fn nobody_serves(case: &Case<'_>, family: &Family) -> Option<u64> {
+    let leaders: Vec<&Process> = family.leaders().map(|(_, leader)| leader).collect();
+    let next = leaders.iter().skip(1).map(|next| next.begun).chain([u64::MAX]);
+    let ends = leaders.iter().zip(next).filter_map(|(leader, next)| {
+        let ended = leader.ended.filter(|ended| *ended < next)?;
+        (was_ready(case, family, leader, ended) != Some(false)).then_some(ended)
+    });
+    ends.min()
 }
 
 /// From when on, until this moment, a restart could have begun that was asked for at another.
