@@ -332,7 +332,7 @@ impl Connection {
 fn ends_us(signals: &SignalFd) -> Option<Signal> {
     let mut read = Vec::new();
     // Without them we end by the time that we have.
-    let _ = signals.read(usize::MAX, &mut read);
+    let _ = signals.read(&mut read);
     let ends = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
     read.into_iter().find(|signal: &Signal| ends.contains(&signal.number()))
 }

@@ -114,8 +114,11 @@ impl Driver {
     /// Waits for a signal, an answer, a change, a check's output, a client, or the next deadline;
     /// where there is `more` to be done it only looks who is there.
     fn wait(&mut self, more: bool) {
-        let left = self.next_deadline().map(|deadline| deadline - sys::monotonic());
-        let left = if more { Some(Duration::ZERO) } else { left };
+        let left = if more {
+            Some(Duration::ZERO)
+        } else {
+            self.next_deadline().map(|deadline| deadline - sys::monotonic())
+        };
         if mem::take(&mut self.hindered) {
             // The turn that follows looks at everything, as after any wait that told nothing.
             self.watch_stirs = self.watch.is_some();
@@ -266,7 +269,13 @@ impl Driver {
 
     /// Reads the signals that wait, and hands those to the core that go before exits.
     fn take_in_signals(&mut self) {
-        if let Err(error) = self.signals.read(self.batch.room(), &mut self.batch) {
+        let read = if self.batch.is_full() {
+            // Real-time signals, which are passed on, may come faster than that is done.
+            self.signals.read_stop(&mut self.batch)
+        } else {
+            self.signals.read(&mut self.batch)
+        };
+        if let Err(error) = read {
             self.hinder("signals", "cannot read signals", &error);
         }
         while let Some(signal) = self.batch.take_before_exits() {

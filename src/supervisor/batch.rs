@@ -2,8 +2,8 @@
 
 use crate::signal::{Meaning, Signal};
 
-/// How many signals are read ahead of their handling.
-const SIZE: usize = 64;
+/// How many signals may wait before no more are read ahead: the kernel keeps the others.
+const FULL: usize = 64;
 
 /// The signals that have been read and not been handled, whatever order the kernel reports.
 ///
@@ -13,10 +13,9 @@ const SIZE: usize = 64;
 pub struct Batch(Vec<Signal>);
 
 impl Batch {
-    /// How many more are to be read. The kernel keeps the others, and gives out the lowest numbers
-    /// first: a stop is never behind real-time signals, of which alone there may be thousands.
-    pub fn room(&self) -> usize {
-        SIZE.saturating_sub(self.0.len())
+    /// Whether so many wait that none is to be read but what goes before them.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= FULL
     }
 
     /// Whether nothing waits.

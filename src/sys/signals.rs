@@ -99,14 +99,10 @@ impl SignalFd {
     /// first, and some real-time ones. The rest waits for the next turn.
     const AT_ONCE: usize = 64;
 
-    /// Reads signals that wait, of lower numbers first (signal(7)), and no more than this.
-    pub fn read(&self, most: usize, signals: &mut impl Extend<Signal>) -> io::Result<()> {
-        if most == 0 {
-            // The kernel takes no room for an error.
-            return Ok(());
-        }
+    /// Reads the signals that wait.
+    pub fn read(&self, signals: &mut impl Extend<Signal>) -> io::Result<()> {
         let mut read = [const { MaybeUninit::<libc::signalfd_siginfo>::uninit() }; Self::AT_ONCE];
-        let room = size_of::<libc::signalfd_siginfo>() * most.min(Self::AT_ONCE);
+        let room = size_of_val(&read);
         // SAFETY: the pointer and the length are those of an array of our own.
         let bytes = unsafe { libc::read(self.0.as_raw_fd(), read.as_mut_ptr().cast(), room) };
         let bytes = match check(i32::try_from(bytes).unwrap_or(-1)) {
@@ -118,6 +114,31 @@ impl SignalFd {
             // SAFETY: the kernel writes whole records, and this one is within what it wrote.
             let number = unsafe { info.assume_init_ref() }.ssi_signo;
             signals.extend(i32::try_from(number).ok().and_then(Signal::from_number));
+        }
+        Ok(())
+    }
+
+    /// Reads one that stops us, and leaves all others where they are.
+    pub fn read_stop(&self, signals: &mut impl Extend<Signal>) -> io::Result<()> {
+        let stops = set(|meaning| meaning == Meaning::Stop);
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let nothing = std::ptr::null_mut::<libc::siginfo_t>();
+        // SAFETY: the pointers are to a set of the size that is passed and to a time of our own, and
+        // more than its number is not asked for.
+        let number = check_long(unsafe {
+            let size = size_of::<KernelSet>();
+            libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                &raw const stops,
+                nothing,
+                &raw const now,
+                size,
+            )
+        });
+        match number {
+            Ok(number) => signals.extend(i32::try_from(number).ok().and_then(Signal::from_number)),
+            Err(error) if is_for_later(&error) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -151,7 +172,7 @@ mod tests {
         let (ours, theirs) = io::pipe().expect("a pipe");
         File::from(OwnedFd::from(theirs)).write_all(bytes).expect("it has room");
         let mut signals = Vec::new();
-        SignalFd(ours.into()).read(usize::MAX, &mut signals).expect("it can be read");
+        SignalFd(ours.into()).read(&mut signals).expect("it can be read");
         signals
     }
 

@@ -1,6 +1,7 @@
 //! The signals that are passed on, and to whom.
 
 use libtest_mimic::Trial;
+use support::eventually;
 use support::processes;
 use support::scene::{Restarter, Scene};
 
@@ -19,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("process::exit_amid_many_signals", Needs::Nothing, exit_amid_many_signals),
         trial("process::client_amid_many_signals", Needs::Nothing, client_amid_many_signals),
         trial("process::stop_amid_many_signals", Needs::Nothing, stop_amid_many_signals),
+        trial("process::stop_and_exit_amid_many_signals", Needs::Nothing, stop_and_exit_amid_many),
         trial("process::every_signal", Needs::Nothing, every_signal),
         trial("process::uncaught_signals_kill_nobody", Needs::Nothing, uncaught_kill_nobody),
     ]
@@ -49,7 +51,7 @@ const FLOOD: usize = 1000;
 
 /// A restarter that passes many signals on, has begun to, and has not come to the end.
 fn flooded(scene: &Scene) -> Restarter {
-    let server = "catch=40 exit-on=TERM:0 wait";
+    let server = "catch=40 exit-on=TERM:0 exit-on=USR2:7 wait";
     let steps = format!("repeat=100 [ fork [ {server} ] ] {server}");
     let restarter = scene.restarter(&["--ready", "none"], &scene.probe(&steps)).start();
     scene.journal().await_ready(101);
@@ -90,6 +92,25 @@ fn stop_amid_many_signals() {
         before.filter(|line| line.contains("SIGRTMIN+6")).count() < FLOOD
     });
     assert!(begun_in_time, "a stop waits for every signal that is to be passed on");
+}
+
+/// Whatever waits, an exit beside a stop belongs to the stop.
+fn stop_and_exit_amid_many() {
+    for _ in 0..5 {
+        let scene = Scene::new();
+        let mut restarter = flooded(&scene);
+        restarter.signal(libc::SIGSTOP);
+        let [leader] = &processes::children(restarter.pid())[..] else { panic!("one epoch") };
+        processes::signal(leader.pid, libc::SIGUSR2);
+        eventually("it has ended", || match processes::process(leader.pid) {
+            Some(leader) if leader.state == 'Z' => Ok(()),
+            leader => Err(leader),
+        });
+        restarter.signal(libc::SIGTERM);
+        restarter.signal(libc::SIGCONT);
+        assert_eq!(restarter.code(), 0, "{}", restarter.log());
+        scene.assert_empty();
+    }
 }
 
 /// A shell that waits for the real server would die of SIGUSR1.
